@@ -1,0 +1,53 @@
+//! Why a connection ended, and how to end one without losing its last answer.
+
+use super::roster::{Interrupt, Phase, Place};
+use crate::shard::Shard;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use glommio::net::TcpStream;
+use std::rc::Rc;
+
+/// Why a connection ended. Most are no errors.
+#[derive(Debug, thiserror::Error)]
+pub enum Close {
+    /// The last answer said that it was the last.
+    #[error("finished")]
+    Finished,
+    /// The peer closed between requests.
+    #[error("closed by the peer")]
+    ByPeer,
+    /// The peer closed within a head.
+    #[error("closed by the peer within a request head")]
+    MidHead,
+    /// The server ended a wait.
+    #[error("{0}")]
+    Interrupted(#[from] Interrupt),
+    /// The file changed or could not be read while it was sent. The head had promised its
+    /// length, so ending short is the only honest thing left.
+    #[error("cut short: the file changed or could not be read")]
+    CutShort,
+    /// The socket failed, mostly because the peer is gone.
+    #[error("socket: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// Bytes of unwanted content that are read away before the connection is dropped.
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Closes for writing, and reads away what the peer still sends, within bounds. Closing with
+/// unread bytes would make the kernel send a reset, and the reset may overtake the answer on its
+/// way to the peer's program (RFC 9112 §9.6).
+pub(super) async fn linger(stream: &mut TcpStream, shard: &Rc<Shard>, place: &Place) -> Result<(), Close> {
+    // `close` of the engine's stream is a shutdown of the sending side.
+    stream.close().await?;
+    place.begin(Phase::Linger);
+    let mut buffer = shard.buffers.take_inbound();
+    let mut read_bytes = 0;
+    while read_bytes < LINGER_BYTES_MAX {
+        match place.guard(stream.read(&mut buffer)).await? {
+            Ok(0) | Err(_) => break,
+            Ok(count) => read_bytes += count,
+        }
+    }
+    shard.buffers.give_inbound(buffer);
+    Ok(())
+}

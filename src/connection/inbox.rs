@@ -1,0 +1,100 @@
+//! Collects request heads: a buffer that is there only while it holds something.
+//!
+//! Invariant: `parsed <= filled <= buffer.len()`, and without a buffer both are zero.
+
+use super::close::Close;
+use super::roster::Place;
+use crate::shard::{BUFFER_BYTES, Buffers, Shard};
+use futures_lite::AsyncRead;
+use glommio::net::TcpStream;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+/// The bytes of one connection that came in and are not yet answered.
+#[derive(Default)]
+pub(super) struct Inbox {
+    buffer: Option<Box<[u8]>>,
+    parsed: usize,
+    filled: usize,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// At least one byte.
+    Some,
+    /// The peer will send no more.
+    End,
+}
+
+impl Inbox {
+    /// The bytes that are not yet answered.
+    pub(super) fn unread(&self) -> &[u8] {
+        match &self.buffer {
+            Some(buffer) => &buffer[self.parsed..self.filled],
+            None => &[],
+        }
+    }
+
+    /// Marks `count` bytes as answered.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.parsed += count;
+        assert!(self.parsed <= self.filled);
+    }
+
+    /// Waits for more bytes. There is always room: a head above its limit was refused before.
+    pub(super) async fn fill(&mut self, stream: &mut TcpStream, shard: &Shard, place: &Place) -> Result<Fill, Close> {
+        self.make_room(shard);
+        let read = poll_fn(|cx| {
+            // The buffer is taken for the moment of the read only: while nothing comes, it serves
+            // other connections.
+            let buffer = self.buffer.get_or_insert_with(|| shard.buffers.take_inbound());
+            debug_assert!(self.filled < buffer.len());
+            let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer[self.filled..]);
+            if read.is_pending() && self.filled == 0 {
+                self.give_back(&shard.buffers);
+            }
+            match read {
+                Poll::Ready(Ok(count)) => {
+                    self.filled += count;
+                    Poll::Ready(Ok(if count == 0 { Fill::End } else { Fill::Some }))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        Ok(place.guard(read).await??)
+    }
+
+    /// Moves what is unread to the front, or to a larger buffer.
+    fn make_room(&mut self, shard: &Shard) {
+        let unread = self.parsed..self.filled;
+        let Some(buffer) = &mut self.buffer else { return };
+        if unread.len() == buffer.len() {
+            // Two more than the limit: an empty line may stand before the head.
+            let bytes_max = shard.head_limits.head_bytes_max + 2;
+            assert!(buffer.len() < bytes_max, "a head above its limit was refused before");
+            let mut larger = vec![0; (buffer.len() * 2).min(bytes_max)].into_boxed_slice();
+            larger[..unread.len()].copy_from_slice(&buffer[unread.clone()]);
+            *buffer = larger;
+        } else {
+            buffer.copy_within(unread.clone(), 0);
+        }
+        self.parsed = 0;
+        self.filled = unread.len();
+    }
+
+    /// Gives the buffer back; what it held is gone.
+    pub(super) fn give_back(&mut self, buffers: &Buffers) {
+        if let Some(buffer) = self.buffer.take() {
+            buffers.give_inbound(buffer);
+        }
+        self.parsed = 0;
+        self.filled = 0;
+    }
+}
+
+// A buffer must be able to grow, and the largest head's offsets fit in 16 bits.
+const _: () = assert!(BUFFER_BYTES < crate::http::request::HEAD_BYTES_CEILING);
+const _: () = assert!(crate::http::request::HEAD_BYTES_CEILING < u16::MAX as usize);

@@ -1,0 +1,131 @@
+//! One TCP peer, from the accepted socket to the close.
+//!
+//! [`serve`] is the loop: the [`inbox`] collects a head, `exchange` answers it, the [`outbox`]
+//! sends; the [`roster`] sees to it that no wait is endless; [`close`] names why it ended.
+//!
+//! Invariant: answers leave in the order of their requests, and after an answer that says
+//! `Connection: close` nothing more is read as a request.
+
+pub mod close;
+pub mod inbox;
+pub mod outbox;
+pub mod roster;
+mod transfer;
+
+use crate::exchange::{self, Answer, Outgoing};
+use crate::http::request::{self, Parse, Persistence, RequestContent};
+use crate::shard::Shard;
+use close::Close;
+use glommio::net::TcpStream;
+use inbox::{Fill, Inbox};
+use outbox::Outbox;
+use roster::{Interrupt, Phase, Place, Roster};
+use std::rc::Rc;
+
+/// Serves one peer until its connection ends.
+pub async fn serve(mut stream: TcpStream, shard: Rc<Shard>, roster: Rc<Roster>) {
+    let place = roster.enter();
+    let mut inbox = Inbox::default();
+    let mut outbox = Outbox::default();
+    let close = match converse(&mut stream, &shard, &place, &mut inbox, &mut outbox).await {
+        Ok(close) | Err(close) => close,
+    };
+    inbox.give_back(&shard.buffers);
+    outbox.give_back(&shard.buffers);
+    tracing::debug!("connection closed: {close}");
+}
+
+/// Answers gathered before they are sent and other connections have their turn.
+const GATHERED_ANSWERS_MAX: usize = 64;
+
+async fn converse(
+    stream: &mut TcpStream,
+    shard: &Rc<Shard>,
+    place: &Place,
+    inbox: &mut Inbox,
+    outbox: &mut Outbox,
+) -> Result<Close, Close> {
+    let mut gathered = 0;
+    loop {
+        let (answer, head_bytes, content) = match request::parse(inbox.unread(), &shard.head_limits) {
+            Ok(Parse::Partial) => {
+                outbox.flush(stream, place).await?;
+                gathered = 0;
+                await_head(stream, shard, place, inbox, outbox).await?;
+                continue;
+            }
+            Ok(Parse::Complete(head)) => {
+                place.begin(Phase::Disk);
+                let answering = exchange::answer(shard, &head, outbox.buffer(&shard.buffers));
+                (place.guard(answering).await?, head.len, head.content)
+            }
+            Err(bad) => {
+                let answer = exchange::refuse(shard, bad, outbox.buffer(&shard.buffers));
+                (answer, inbox.unread().len(), RequestContent::Present)
+            }
+        };
+        let persistence = answer.persistence;
+        send_content(stream, shard, place, outbox, answer).await?;
+        inbox.consume(head_bytes);
+        if persistence == Persistence::Close {
+            outbox.flush(stream, place).await?;
+            if content == RequestContent::Present || !inbox.unread().is_empty() {
+                close::linger(stream, shard, place).await?;
+            }
+            return Ok(Close::Finished);
+        }
+        gathered += 1;
+        if gathered >= GATHERED_ANSWERS_MAX || outbox.is_full() {
+            outbox.flush(stream, place).await?;
+            gathered = 0;
+            glommio::executor().yield_if_needed().await;
+        }
+    }
+}
+
+/// Waits for more bytes of a head. Answers 408 when some came and the rest did not.
+async fn await_head(
+    stream: &mut TcpStream,
+    shard: &Rc<Shard>,
+    place: &Place,
+    inbox: &mut Inbox,
+    outbox: &mut Outbox,
+) -> Result<(), Close> {
+    if !inbox.unread().is_empty() {
+        // Once for each head: its time does not begin anew with every byte that drips in.
+        if place.phase() != Phase::Head {
+            place.begin(Phase::Head);
+        }
+    } else {
+        outbox.give_back(&shard.buffers);
+        if place.phase() != Phase::Fresh {
+            place.begin(Phase::Idle);
+        }
+    }
+    match inbox.fill(stream, shard, place).await {
+        Ok(Fill::Some) => Ok(()),
+        Ok(Fill::End) if inbox.unread().is_empty() => Err(Close::ByPeer),
+        Ok(Fill::End) => Err(Close::MidHead),
+        Err(Close::Interrupted(Interrupt::TimedOut(Phase::Head))) if !inbox.unread().is_empty() => {
+            exchange::time_out(shard, outbox.buffer(&shard.buffers));
+            outbox.flush(stream, place).await?;
+            close::linger(stream, shard, place).await?;
+            Err(Close::Interrupted(Interrupt::TimedOut(Phase::Head)))
+        }
+        Err(close) => Err(close),
+    }
+}
+
+async fn send_content(
+    stream: &mut TcpStream,
+    shard: &Rc<Shard>,
+    place: &Place,
+    outbox: &mut Outbox,
+    answer: Answer,
+) -> Result<(), Close> {
+    match answer.content {
+        Outgoing::Nothing => Ok(()),
+        Outgoing::Held(bytes, range) => outbox.send(stream, place, &bytes[range]).await,
+        Outgoing::File(file, range) => transfer::send_file(stream, shard, place, outbox, file, range).await,
+    }
+}

@@ -1,0 +1,97 @@
+//! Gathers answers and sends them: heads and small content in one buffer, one send for all that
+//! one read had asked for.
+//!
+//! Invariant: bytes leave in the order in which they were put in.
+
+// The one unsafe call is argued beside it.
+#![allow(unsafe_code)]
+
+use super::close::Close;
+use super::roster::{Phase, Place};
+use crate::shard::Buffers;
+use futures_lite::AsyncWriteExt;
+use glommio::net::TcpStream;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// The bytes of one connection that are to go out.
+#[derive(Default)]
+pub(super) struct Outbox {
+    buffer: Vec<u8>,
+}
+
+/// Content up to this is copied behind its head: a copy of a few KiB costs less than a second
+/// system call, and lets pipelined answers leave together.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+/// Gathered bytes from which on an outbox wants to be sent.
+const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
+impl Outbox {
+    /// The buffer to append a head to.
+    pub(super) fn buffer(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
+        if self.buffer.capacity() == 0 {
+            self.buffer = buffers.take_outbound();
+        }
+        &mut self.buffer
+    }
+
+    /// Whether it is time to send.
+    pub(super) fn is_full(&self) -> bool {
+        self.buffer.len() >= GATHERED_BYTES_MAX
+    }
+
+    /// Puts `content` behind what is there, and sends both unless they are small.
+    pub(super) async fn send(&mut self, stream: &mut TcpStream, place: &Place, content: &[u8]) -> Result<(), Close> {
+        if content.len() <= COPIED_BYTES_MAX {
+            self.buffer.extend_from_slice(content);
+            return Ok(());
+        }
+        // One call for both: a head that travels alone is a small packet that wakes the client
+        // for nothing.
+        let sent = send_now(stream, [&self.buffer, content])?;
+        let head_bytes = self.buffer.len();
+        if sent < head_bytes {
+            send_all(stream, place, &self.buffer[sent..]).await?;
+        }
+        self.buffer.clear();
+        send_all(stream, place, &content[sent.saturating_sub(head_bytes)..]).await
+    }
+
+    /// Sends what is there.
+    pub(super) async fn flush(&mut self, stream: &mut TcpStream, place: &Place) -> Result<(), Close> {
+        if !self.buffer.is_empty() {
+            send_all(stream, place, &self.buffer).await?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Gives the buffer back; what it held is gone.
+    pub(super) fn give_back(&mut self, buffers: &Buffers) {
+        buffers.give_outbound(std::mem::take(&mut self.buffer));
+    }
+}
+
+/// Sends `bytes`, waiting for the peer to take them; the deadline is for each time it takes some.
+async fn send_all(stream: &mut TcpStream, place: &Place, mut bytes: &[u8]) -> Result<(), Close> {
+    while !bytes.is_empty() {
+        place.begin(Phase::Send);
+        let count = place.guard(stream.write(bytes)).await??;
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}
+
+/// Sends as much of two pieces as the socket takes without waiting.
+fn send_now(stream: &TcpStream, pieces: [&[u8]; 2]) -> std::io::Result<usize> {
+    // SAFETY: the descriptor belongs to `stream`, which outlives this borrow.
+    let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    match rustix::net::sendmsg(socket, &pieces.map(IoSlice::new), &mut SendAncillaryBuffer::default(), flags) {
+        Ok(count) => Ok(count),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+        Err(errno) => Err(errno.into()),
+    }
+}

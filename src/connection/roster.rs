@@ -1,0 +1,250 @@
+//! The register of one core's live connections: each has a phase, and each phase has a deadline.
+//!
+//! Deadlines are looked at once a tick (about a second), all together, so that setting one costs
+//! a store and no timer. When one has passed, the connection's wait ends with an [`Interrupt`].
+//!
+//! Invariant: a deadline never fires early; it fires at most two ticks late.
+
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// How long a connection may stay in each phase, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A request head, from its first byte to its last; and as long to that first byte on a new
+    /// connection.
+    pub head_seconds: u32,
+    /// Between an answer and the next request.
+    pub idle_seconds: u32,
+    /// A send of which the peer takes nothing.
+    pub send_seconds: u32,
+    /// One read of the disk.
+    pub disk_seconds: u32,
+    /// Reading away unwanted content before the close.
+    pub linger_seconds: u32,
+}
+
+/// What a connection is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The first byte on a new connection.
+    Fresh,
+    /// The rest of a request head.
+    Head,
+    /// The next request.
+    Idle,
+    /// The peer to take bytes.
+    Send,
+    /// The disk.
+    Disk,
+    /// The peer to stop sending.
+    Linger,
+}
+
+const FRESH_SECONDS_WHEN_DRAINING: u32 = 1;
+
+/// Why a wait was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Interrupt {
+    /// The deadline of the phase has passed.
+    #[error("timed out: {0:?}")]
+    TimedOut(Phase),
+    /// The server stops, and the connection was idle.
+    #[error("the server stops")]
+    Draining,
+}
+
+/// The register of one core's connections.
+pub struct Roster {
+    limits: Limits,
+    tick: Cell<u64>,
+    draining: Cell<bool>,
+    watches: RefCell<Slab<Rc<Watch>>>,
+}
+
+impl Roster {
+    /// An empty register.
+    pub fn new(limits: Limits) -> Rc<Roster> {
+        Rc::new(Roster {
+            limits,
+            tick: Cell::new(0),
+            draining: Cell::new(false),
+            watches: RefCell::default(),
+        })
+    }
+
+    /// Registers a connection that was just accepted.
+    pub(super) fn enter(self: &Rc<Roster>) -> Place {
+        let watch = Rc::new(Watch {
+            phase: Cell::new(Phase::Fresh),
+            deadline_tick: Cell::new(self.deadline(Phase::Fresh)),
+            timed_out: Cell::new(false),
+            waker: Cell::new(None),
+        });
+        let key = self.watches.borrow_mut().insert(watch.clone());
+        Place { roster: self.clone(), watch, key }
+    }
+
+    /// Number of live connections.
+    pub fn len(&self) -> usize {
+        self.watches.borrow().len()
+    }
+
+    /// Whether there is no live connection.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One more second has passed: ends the waits whose deadline is behind it.
+    pub fn tick(&self) {
+        self.tick.set(self.tick.get() + 1);
+        for (_, watch) in self.watches.borrow().iter() {
+            if watch.deadline_tick.get() <= self.tick.get() {
+                watch.timed_out.set(true);
+                watch.wake();
+            }
+        }
+    }
+
+    /// Ends the idle waits, now and from here on. A new connection is given a moment more, for
+    /// its request is most likely on its way.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for (_, watch) in self.watches.borrow().iter() {
+            if watch.phase.get() == Phase::Fresh {
+                watch.deadline_tick.set(self.deadline(Phase::Fresh));
+            }
+            watch.wake();
+        }
+    }
+
+    fn deadline(&self, phase: Phase) -> u64 {
+        let seconds = match phase {
+            Phase::Fresh if self.draining.get() => FRESH_SECONDS_WHEN_DRAINING,
+            Phase::Fresh | Phase::Head => self.limits.head_seconds,
+            Phase::Idle => self.limits.idle_seconds,
+            Phase::Send => self.limits.send_seconds,
+            Phase::Disk => self.limits.disk_seconds,
+            Phase::Linger => self.limits.linger_seconds,
+        };
+        // The tick may be almost over already: without the one more, a deadline would come early.
+        self.tick.get() + u64::from(seconds) + 1
+    }
+}
+
+struct Watch {
+    phase: Cell<Phase>,
+    deadline_tick: Cell<u64>,
+    timed_out: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Watch {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// One connection's entry in the register; it leaves when this is dropped.
+pub(super) struct Place {
+    roster: Rc<Roster>,
+    watch: Rc<Watch>,
+    key: usize,
+}
+
+impl Place {
+    /// What the connection is waiting for.
+    pub(super) fn phase(&self) -> Phase {
+        self.watch.phase.get()
+    }
+
+    /// Begins a phase, and its time anew.
+    pub(super) fn begin(&self, phase: Phase) {
+        self.watch.phase.set(phase);
+        self.watch.deadline_tick.set(self.roster.deadline(phase));
+        self.watch.timed_out.set(false);
+    }
+
+    /// Waits for `future`, but not past the deadline of the phase.
+    pub(super) async fn guard<F: Future>(&self, future: F) -> Result<F::Output, Interrupt> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            // First of all the future: what is already there is never thrown away.
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            let phase = self.phase();
+            if self.watch.timed_out.replace(false) {
+                return Poll::Ready(Err(Interrupt::TimedOut(phase)));
+            }
+            if phase == Phase::Idle && self.roster.draining.get() {
+                return Poll::Ready(Err(Interrupt::Draining));
+            }
+            let waker = self.watch.waker.take().filter(|waker| waker.will_wake(cx.waker()));
+            self.watch.waker.set(Some(waker.unwrap_or_else(|| cx.waker().clone())));
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.roster.watches.borrow_mut().remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::{block_on, pending, poll_once};
+
+    const LIMITS: Limits =
+        Limits { head_seconds: 2, idle_seconds: 5, send_seconds: 3, disk_seconds: 4, linger_seconds: 1 };
+
+    fn ticks_until_interrupt(phase: Phase) -> u32 {
+        let roster = Roster::new(LIMITS);
+        let place = roster.enter();
+        place.begin(phase);
+        let mut wait = pin!(place.guard(pending::<()>()));
+        for ticks in 0..100 {
+            match block_on(poll_once(wait.as_mut())) {
+                None => roster.tick(),
+                Some(outcome) => {
+                    assert_eq!(outcome, Err(Interrupt::TimedOut(phase)));
+                    return ticks;
+                }
+            }
+        }
+        panic!("never interrupted");
+    }
+
+    #[test]
+    fn each_phase_has_its_deadline() {
+        for (phase, seconds) in [(Phase::Fresh, 2), (Phase::Head, 2), (Phase::Idle, 5), (Phase::Send, 3), (Phase::Disk, 4), (Phase::Linger, 1)] {
+            assert_eq!(ticks_until_interrupt(phase), seconds + 1, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_drain_ends_idle_waits_only() {
+        let roster = Roster::new(LIMITS);
+        let (idle, sending) = (roster.enter(), roster.enter());
+        idle.begin(Phase::Idle);
+        sending.begin(Phase::Send);
+        assert_eq!(roster.len(), 2);
+        roster.drain();
+        assert_eq!(block_on(poll_once(idle.guard(pending::<()>()))), Some(Err(Interrupt::Draining)));
+        assert_eq!(block_on(poll_once(sending.guard(pending::<()>()))), None);
+        // A request that is already there is still taken.
+        assert_eq!(block_on(idle.guard(std::future::ready(1))), Ok(1));
+        drop((idle, sending));
+        assert!(roster.is_empty());
+    }
+}

@@ -1,0 +1,151 @@
+//! One request, one answer: the only place where the protocol, the site and the disk meet.
+//!
+//! Order: method · target · location · decision · head. The head of the answer is appended to the
+//! caller's buffer; which bytes follow it is returned, not sent.
+//!
+//! Invariant: when the status line is written, the file is open and its length is known.
+
+use crate::http::method::Method;
+use crate::http::request::{BadRequest, Persistence, RequestHead};
+use crate::http::respond::{self, Now};
+use crate::http::response::{Content, Response};
+use crate::http::status::Status;
+use crate::http::target::{RequestTarget, SitePath};
+use crate::observe::access;
+use crate::shard::Shard;
+use crate::site::{Body, Located, Moment, Representation, page};
+use crate::storage::file::OpenFile;
+use crate::storage::refusal::Refusal;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// What is still to be done for an answer whose head is written.
+#[derive(Debug)]
+pub struct Answer {
+    /// The content to send behind the head.
+    pub content: Outgoing,
+    /// Whether the connection lives on.
+    pub persistence: Persistence,
+}
+
+/// Content that follows a head.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// None, or it went with the head.
+    Nothing,
+    /// Bytes in memory; the range is not empty.
+    Held(Rc<[u8]>, Range<usize>),
+    /// Bytes on disk; the range is not empty.
+    File(Rc<OpenFile>, Range<u64>),
+}
+
+/// Answers one request, appending the head to `out`.
+pub async fn answer(shard: &Shard, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
+    let now = shard.clock.now();
+    let persistence = if shard.draining.get() { Persistence::Close } else { head.persistence };
+    let writing = Writing { head, now: &now, persistence };
+    if head.method == Method::Other {
+        return writing.finish(respond::method_not_allowed(head, page::of(Status::METHOD_NOT_ALLOWED)), None, out);
+    }
+    let (target, path) = match parse_target(head.target) {
+        Ok(parsed) => parsed,
+        Err(bad) => {
+            access::refused(bad);
+            let response = respond::refusal(head, bad.status(), page::of(bad.status()));
+            return Writing { persistence: Persistence::Close, ..writing }.finish(response, None, out);
+        }
+    };
+    match shard.site.locate(&path, Moment { tick: shard.clock.ticks(), date: now.date }).await {
+        Located::Representation(representation) => {
+            let response = respond::representation(head, &representation.metadata, &now, page::of);
+            writing.finish(response, Some(&representation), out)
+        }
+        Located::MissingSlash => {
+            let location = with_slash(&path, target.query);
+            let response = respond::moved_permanently(head, &location, page::of(Status::MOVED_PERMANENTLY));
+            writing.finish(response, None, out)
+        }
+        Located::Refused(refusal) => {
+            let status = status_of(refusal);
+            writing.finish(respond::refusal(head, status, page::of(status)), None, out)
+        }
+    }
+}
+
+/// Answers bytes that are no request; the connection closes behind it.
+pub fn refuse(shard: &Shard, bad: BadRequest, out: &mut Vec<u8>) -> Answer {
+    access::refused(bad);
+    close_with(shard, bad.status(), out)
+}
+
+/// Tells a client whose head did not come in time.
+pub fn time_out(shard: &Shard, out: &mut Vec<u8>) -> Answer {
+    close_with(shard, Status::REQUEST_TIMEOUT, out)
+}
+
+fn close_with(shard: &Shard, status: Status, out: &mut Vec<u8>) -> Answer {
+    let response = respond::bad_request(status, page::of(status));
+    response.encode(&shard.clock.now().text, Persistence::Close, out);
+    Answer { content: Outgoing::Nothing, persistence: Persistence::Close }
+}
+
+fn parse_target(target: &str) -> Result<(RequestTarget<'_>, SitePath<'_>), BadRequest> {
+    let target = RequestTarget::parse(target)?;
+    let path = SitePath::parse(target.path)?;
+    Ok((target, path))
+}
+
+/// The address of a directory that was asked for without its slash.
+fn with_slash(path: &SitePath<'_>, query: Option<&str>) -> String {
+    let mut location = path.encoded();
+    location.push('/');
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    location
+}
+
+fn status_of(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::NotFound => Status::NOT_FOUND,
+        Refusal::Forbidden => Status::FORBIDDEN,
+        Refusal::Exhausted => Status::SERVICE_UNAVAILABLE,
+        Refusal::Broken => Status::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What every answer to a parsed head needs beside its response.
+struct Writing<'a> {
+    head: &'a RequestHead<'a>,
+    now: &'a Now,
+    persistence: Persistence,
+}
+
+impl Writing<'_> {
+    fn finish(&self, response: Response<'_>, representation: Option<&Representation>, out: &mut Vec<u8>) -> Answer {
+        response.encode(&self.now.text, self.persistence, out);
+        access::answered(self.head, &response);
+        Answer { content: outgoing(response.content, representation), persistence: self.persistence }
+    }
+}
+
+fn outgoing(content: Content, representation: Option<&Representation>) -> Outgoing {
+    let range = match content {
+        Content::Absent | Content::Withheld | Content::Text(_) => return Outgoing::Nothing,
+        Content::Whole => None,
+        Content::Part(range) => Some(range.start()..range.end()),
+    };
+    let representation = representation.expect("only the answer with a representation sends parts of one");
+    let range = range.unwrap_or(0..representation.metadata.complete_length);
+    if range.is_empty() {
+        return Outgoing::Nothing;
+    }
+    match &representation.body {
+        Body::Held(bytes) => {
+            let index = |position| usize::try_from(position).expect("the range lies inside bytes that are in memory");
+            Outgoing::Held(bytes.clone(), index(range.start)..index(range.end))
+        }
+        Body::File(file) => Outgoing::File(file.clone(), range),
+    }
+}

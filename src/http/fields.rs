@@ -1,0 +1,159 @@
+//! The field lines of a request that this server acts on (RFC 9110 §5, RFC 9112 §5).
+//!
+//! A [`Fields`] borrows the field section and remembers where the first line of each known
+//! field starts, so that it is small, needs no allocation, and finds a field without a search.
+//!
+//! Invariant: the section passed `request::parse`, so each line is `name ":" OWS value OWS CRLF`.
+
+use super::grammar::trim_whitespace;
+
+macro_rules! known_fields {
+    ($($variant:ident $name:literal;)*) => {
+        /// A request field that this server knows; all others are ignored.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum FieldName {
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        impl FieldName {
+            const COUNT: usize = [$(FieldName::$variant),*].len();
+
+            /// The known field of this name; names are case-insensitive (RFC 9110 §5.1).
+            pub fn from_token(name: &[u8]) -> Option<FieldName> {
+                $(if name.len() == $name.len() && name.eq_ignore_ascii_case($name.as_bytes()) {
+                    return Some(FieldName::$variant);
+                })*
+                None
+            }
+        }
+    };
+}
+
+known_fields! {
+    Host "Host";
+    Connection "Connection";
+    ContentLength "Content-Length";
+    TransferEncoding "Transfer-Encoding";
+    IfMatch "If-Match";
+    IfNoneMatch "If-None-Match";
+    IfModifiedSince "If-Modified-Since";
+    IfUnmodifiedSince "If-Unmodified-Since";
+    IfRange "If-Range";
+    Range "Range";
+}
+
+/// Marks a field that did not come.
+const ABSENT: u16 = u16::MAX;
+
+/// The known fields of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    section: &'a [u8],
+    first_line: [u16; FieldName::COUNT],
+    /// One bit a field: it came on more than one line.
+    repeated: u16,
+}
+
+const _: () = assert!(FieldName::COUNT <= u16::BITS as usize);
+
+impl<'a> Fields<'a> {
+    /// Fields of a section, none of which is known yet; see [`Fields::note`].
+    pub(super) fn new(section: &'a [u8]) -> Fields<'a> {
+        assert!(section.len() < usize::from(ABSENT), "the head limit keeps a section below 64 KiB");
+        Fields { section, first_line: [ABSENT; FieldName::COUNT], repeated: 0 }
+    }
+
+    /// Notes that a line of the field `name` starts at `offset` in the section.
+    pub(super) fn note(&mut self, name: FieldName, offset: usize) {
+        debug_assert!(offset < self.section.len());
+        let slot = &mut self.first_line[name as usize];
+        if *slot == ABSENT {
+            *slot = u16::try_from(offset).expect("the section is below 64 KiB: asserted in new");
+        } else {
+            self.repeated |= 1 << name as u16;
+        }
+    }
+
+    /// Whether at least one line of the field came.
+    pub fn has(&self, name: FieldName) -> bool {
+        self.first_line[name as usize] != ABSENT
+    }
+
+    /// The values of all lines of the field, in order; they form one list (RFC 9110 §5.3).
+    pub fn values(&self, name: FieldName) -> Values<'a> {
+        let start = self.first_line[name as usize];
+        let rest = if start == ABSENT { &[][..] } else { &self.section[usize::from(start)..] };
+        Values { name, rest, more: self.repeated & (1 << name as u16) != 0 }
+    }
+
+    /// The value of a field that came on exactly one line.
+    pub fn only(&self, name: FieldName) -> Option<&'a [u8]> {
+        let mut values = self.values(name);
+        let value = values.next()?;
+        if values.more { None } else { Some(value) }
+    }
+}
+
+/// Iterator of [`Fields::values`].
+pub struct Values<'a> {
+    name: FieldName,
+    rest: &'a [u8],
+    more: bool,
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while !self.rest.is_empty() {
+            let line_end = memchr::memchr(b'\n', self.rest).map_or(self.rest.len(), |at| at + 1);
+            let (line, rest) = self.rest.split_at(line_end);
+            // Most fields come once: then the lines behind the first need no look.
+            self.rest = if self.more { rest } else { &[] };
+            let Some(colon) = memchr::memchr(b':', line) else { continue };
+            if FieldName::from_token(&line[..colon]) == Some(self.name) {
+                let value = line[colon + 1..].trim_ascii_end();
+                return Some(trim_whitespace(value));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(section: &str) -> Fields<'_> {
+        let mut fields = Fields::new(section.as_bytes());
+        let mut offset = 0;
+        for line in section.split_inclusive("\r\n") {
+            let name = line.split(':').next().unwrap_or("");
+            if let Some(name) = FieldName::from_token(name.as_bytes()) {
+                fields.note(name, offset);
+            }
+            offset += line.len();
+        }
+        fields
+    }
+
+    #[test]
+    fn values_come_from_every_line_of_the_field_in_order() {
+        let fields = fields(
+            "Host: a\r\nIF-NONE-MATCH: \"x\" \r\nX-Other: 1\r\nif-none-match:\"y\",\t\"z\"\t\r\nRange:bytes=0-\r\n\r\n",
+        );
+        let values: Vec<_> = fields.values(FieldName::IfNoneMatch).collect();
+        assert_eq!(values, [&b"\"x\""[..], b"\"y\",\t\"z\""]);
+        assert_eq!(fields.only(FieldName::IfNoneMatch), None);
+        assert_eq!(fields.only(FieldName::Host), Some(&b"a"[..]));
+        assert_eq!(fields.only(FieldName::Range), Some(&b"bytes=0-"[..]));
+        assert!(!fields.has(FieldName::IfRange));
+        assert_eq!(fields.values(FieldName::IfRange).count(), 0);
+    }
+
+    #[test]
+    fn an_empty_value_is_a_value() {
+        assert_eq!(fields("Host:\r\n\r\n").only(FieldName::Host), Some(&b""[..]));
+    }
+}

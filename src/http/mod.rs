@@ -1,0 +1,21 @@
+//! HTTP/1.1 as pure functions: bytes of a request in, a description of the answer out.
+//!
+//! In reading order: [`request`] parses a head, [`target`] turns its target into a path,
+//! [`respond`] decides the answer from the head and the facts of the selected representation
+//! (with [`precondition`] and [`range`]), [`response`] writes the answer's head.
+//!
+//! Invariant: nothing here reads a clock, a file or a socket. Time and metadata are arguments.
+
+pub mod date;
+pub mod fields;
+pub mod grammar;
+pub mod media_type;
+pub mod method;
+pub mod precondition;
+pub mod range;
+pub mod request;
+pub mod respond;
+pub mod response;
+pub mod status;
+pub mod target;
+pub mod validator;

@@ -1,0 +1,217 @@
+//! Decides the answer to a request from its head and the facts of what was found.
+//!
+//! This is the one place that decides a status; `precondition` and `range` only compute. Every
+//! function is pure: the same arguments give an equal [`Response`].
+
+use super::date::{DateText, HttpDate};
+use super::fields::FieldName;
+use super::method::Method;
+use super::precondition::{self, Verdict};
+use super::range::{self, ByteRange, Selection};
+use super::request::RequestHead;
+use super::response::{Content, ContentRange, Response, ResponseFields};
+use super::status::Status;
+use super::validator::Validators;
+
+/// What is known of the selected representation (RFC 9110 §3.2, §8) before a byte of it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepresentationMetadata {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its length in bytes.
+    pub complete_length: u64,
+    /// Its entity tag and date.
+    pub validators: Validators,
+}
+
+/// The moment of an answer, in both of its forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// The moment.
+    pub date: HttpDate,
+    /// The same, written out.
+    pub text: DateText,
+}
+
+impl Now {
+    /// The moment `date`.
+    pub fn new(date: HttpDate) -> Now {
+        Now { date, text: date.text() }
+    }
+}
+
+/// The answer to GET or HEAD of a representation that exists. `page` gives the text for a status
+/// that needs one.
+pub fn representation<'a>(
+    head: &RequestHead<'_>,
+    metadata: &'a RepresentationMetadata,
+    now: &'a Now,
+    page: impl Fn(Status) -> &'static str,
+) -> Response<'a> {
+    // RFC 9110 §8.8.2.1: a modification date in the future is replaced by the answer's own.
+    let mut validators = metadata.validators;
+    let last_modified = if validators.last_modified > now.date {
+        validators.last_modified = now.date;
+        &now.text
+    } else {
+        &metadata.validators.last_modified_text
+    };
+    let entity_tag = &metadata.validators.entity_tag;
+    match precondition::evaluate(&head.fields, head.method, &validators) {
+        Verdict::NotModified => {
+            // RFC 9110 §15.4.5: the tag suffices; other metadata is left out.
+            let fields = ResponseFields { entity_tag: Some(entity_tag), ..ResponseFields::default() };
+            return Response { status: Status::NOT_MODIFIED, fields, content: Content::Absent };
+        }
+        Verdict::Failed => return text(head, Status::PRECONDITION_FAILED, page(Status::PRECONDITION_FAILED)),
+        Verdict::Proceed => {}
+    }
+    let complete_length = metadata.complete_length;
+    let fields = ResponseFields {
+        content_type: Some(metadata.media_type),
+        content_length: Some(complete_length),
+        last_modified: Some(last_modified),
+        entity_tag: Some(entity_tag),
+        accept_ranges: Some("bytes"),
+        ..ResponseFields::default()
+    };
+    match selection(head, complete_length, &validators, now.date) {
+        Selection::Whole => Response { status: Status::OK, fields, content: withhold(head, Content::Whole) },
+        Selection::Part(range) => partial(fields, range, complete_length),
+        Selection::Unsatisfiable => {
+            let mut response = text(head, Status::RANGE_NOT_SATISFIABLE, page(Status::RANGE_NOT_SATISFIABLE));
+            response.fields.content_range = Some(ContentRange::Unsatisfied { complete_length });
+            response.fields.accept_ranges = Some("bytes");
+            response
+        }
+    }
+}
+
+/// The answer that sends the client to `location`, an encoded path.
+pub fn moved_permanently<'a>(head: &RequestHead<'_>, location: &'a str, page: &'static str) -> Response<'a> {
+    let mut response = text(head, Status::MOVED_PERMANENTLY, page);
+    response.fields.location = Some(location);
+    response
+}
+
+/// The answer to a method that the server does not know for its resources (RFC 9110 §15.5.6).
+pub fn method_not_allowed(head: &RequestHead<'_>, page: &'static str) -> Response<'static> {
+    let mut response = text(head, Status::METHOD_NOT_ALLOWED, page);
+    response.fields.allow = Some(Method::ALLOWED);
+    response
+}
+
+/// The answer when there is nothing to send, or not now. A 503 says when to come again.
+pub fn refusal(head: &RequestHead<'_>, status: Status, page: &'static str) -> Response<'static> {
+    let mut response = text(head, status, page);
+    if status == Status::SERVICE_UNAVAILABLE {
+        response.fields.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+    }
+    response
+}
+
+/// The answer to bytes that are no request. Nobody knows whether they meant HEAD, so the text
+/// goes with it; the connection closes behind it.
+pub fn bad_request(status: Status, page: &'static str) -> Response<'static> {
+    text_response(status, page, Content::Text(page))
+}
+
+/// Descriptors come back within moments, when other transfers end.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+fn selection(head: &RequestHead<'_>, complete_length: u64, validators: &Validators, now: HttpDate) -> Selection {
+    // RFC 9110 §14.2: Range is defined for GET only.
+    if head.method != Method::Get || !precondition::range_applies(&head.fields, validators, now) {
+        return Selection::Whole;
+    }
+    match head.fields.only(FieldName::Range) {
+        Some(value) => range::select(value, complete_length),
+        None => Selection::Whole,
+    }
+}
+
+fn partial(mut fields: ResponseFields<'_>, range: ByteRange, complete_length: u64) -> Response<'_> {
+    assert!(range.end() <= complete_length);
+    fields.content_length = Some(range.length());
+    fields.content_range = Some(ContentRange::Part { range, complete_length });
+    Response { status: Status::PARTIAL_CONTENT, fields, content: Content::Part(range) }
+}
+
+fn text(head: &RequestHead<'_>, status: Status, page: &'static str) -> Response<'static> {
+    text_response(status, page, withhold(head, Content::Text(page)))
+}
+
+fn text_response(status: Status, page: &'static str, content: Content) -> Response<'static> {
+    let fields = ResponseFields {
+        content_type: Some("text/html"),
+        content_length: Some(page.len() as u64),
+        ..ResponseFields::default()
+    };
+    Response { status, fields, content }
+}
+
+/// RFC 9110 §9.3.2: the answer to HEAD has the fields of GET and no content.
+fn withhold(head: &RequestHead<'_>, content: Content) -> Content {
+    if head.method == Method::Head { Content::Withheld } else { content }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::request::{HeadLimits, Parse, parse};
+
+    const PAGE: &str = "<p>text</p>";
+    const MODIFIED: i64 = 784_111_777;
+
+    fn metadata() -> RepresentationMetadata {
+        RepresentationMetadata {
+            media_type: "text/plain",
+            complete_length: 100,
+            validators: Validators::new(i128::from(MODIFIED) * 1_000_000_000, 100),
+        }
+    }
+
+    fn check(request_line: &str, lines: &str, look: impl FnOnce(Response<'_>)) {
+        let tag = metadata().validators.entity_tag.as_bytes().escape_ascii().to_string().replace('\\', "");
+        let bytes = format!("{request_line}\r\nHost: a\r\n{}\r\n", lines.replace("TAG", &tag));
+        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024 };
+        let Ok(Parse::Complete(head)) = parse(bytes.as_bytes(), &limits) else { panic!("{bytes}") };
+        look(representation(&head, &metadata(), &Now::new(HttpDate::from_unix(MODIFIED + 1000)), |_| PAGE));
+    }
+
+    #[test]
+    fn statuses_and_content() {
+        let part = |start, end| Content::Part(ByteRange::new(start, end).expect("not empty"));
+        for (line, lines, status, content, length) in [
+            ("GET / HTTP/1.1", "", Status::OK, Content::Whole, Some(100)),
+            ("HEAD / HTTP/1.1", "", Status::OK, Content::Withheld, Some(100)),
+            ("GET / HTTP/1.1", "Range: bytes=10-19\r\n", Status::PARTIAL_CONTENT, part(10, 20), Some(10)),
+            ("GET / HTTP/1.1", "Range: bytes=-1\r\nIf-Range: TAG\r\n", Status::PARTIAL_CONTENT, part(99, 100), Some(1)),
+            ("GET / HTTP/1.1", "Range: bytes=-1\r\nIf-Range: \"x\"\r\n", Status::OK, Content::Whole, Some(100)),
+            ("HEAD / HTTP/1.1", "Range: bytes=10-19\r\n", Status::OK, Content::Withheld, Some(100)),
+            ("GET / HTTP/1.1", "Range: bytes=0-0\r\nRange: bytes=1-1\r\n", Status::OK, Content::Whole, Some(100)),
+            ("GET / HTTP/1.1", "Range: bytes=100-\r\n", Status::RANGE_NOT_SATISFIABLE, Content::Text(PAGE), Some(11)),
+            ("GET / HTTP/1.1", "If-None-Match: TAG\r\n", Status::NOT_MODIFIED, Content::Absent, None),
+            ("HEAD / HTTP/1.1", "If-None-Match: TAG\r\n", Status::NOT_MODIFIED, Content::Absent, None),
+            ("GET / HTTP/1.1", "If-None-Match: TAG\r\nRange: bytes=0-0\r\n", Status::NOT_MODIFIED, Content::Absent, None),
+            ("GET / HTTP/1.1", "If-Match: \"x\"\r\n", Status::PRECONDITION_FAILED, Content::Text(PAGE), Some(11)),
+            ("HEAD / HTTP/1.1", "If-Match: \"x\"\r\n", Status::PRECONDITION_FAILED, Content::Withheld, Some(11)),
+        ] {
+            check(line, lines, |response| {
+                assert_eq!(response.status, status, "{line} {lines:?}");
+                assert_eq!(response.content, content, "{line} {lines:?}");
+                assert_eq!(response.fields.content_length, length, "{line} {lines:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_date_in_the_future_is_replaced_by_now() {
+        let early = Now::new(HttpDate::from_unix(MODIFIED - 10));
+        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024 };
+        let Ok(Parse::Complete(head)) = parse(b"GET / HTTP/1.0\r\n\r\n", &limits) else { panic!("a valid head") };
+        let metadata = metadata();
+        let response = representation(&head, &metadata, &early, |_| PAGE);
+        assert_eq!(response.fields.last_modified, Some(&early.text));
+    }
+}

@@ -1,0 +1,36 @@
+//! The otus-httpd library: a web server for files, one io_uring executor a core.
+//!
+//! # Codemap, in reading order
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`http`] | pure: a request's bytes in, a description of the answer out |
+//! | [`storage`] | the disk: open beneath a root, read without stalling, remember |
+//! | [`observe`] | messages and the line an exchange |
+//! | [`site`] | from a path to the representation that answers it |
+//! | [`shard`] | what one core owns |
+//! | [`exchange`] | one request, one answer: where the three above meet |
+//! | [`connection`] | one TCP peer |
+//! | [`server`] | one process: start, workers, stop |
+//! | [`config`], [`cli`] | what is meant, what was typed |
+//!
+//! # Invariants
+//!
+//! - Imports point one way: `cli` and `config`, `server`, `connection`, `exchange`, `shard`,
+//!   `site`, `storage` and `observe`, `http`; a module uses only what stands behind it.
+//! - `connection` never sees a path, `site` never sees a socket, `http` never sees the world.
+//! - The status is never written before the file is open and its length known.
+//! - Every wait has a deadline; every queue, buffer and loop has a named limit.
+//! - `unsafe` stands in five files only, each use argued beside it: `storage::file`,
+//!   `connection::outbox`, `server::preflight`, `server::ring`, `server::worker`.
+
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod exchange;
+pub mod http;
+pub mod observe;
+pub mod server;
+pub mod shard;
+pub mod site;
+pub mod storage;

@@ -1,0 +1,157 @@
+//! Checks what must be granted before an executor is started, so that a refusal is one clear line
+//! and not a panic in a thread.
+//!
+//! Order: the document root · limits of the process · io_uring.
+
+use super::{Options, StartError};
+use crate::storage::root::Root;
+use rustix::io::Errno;
+use rustix::io_uring::{io_uring_params, io_uring_setup};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::Path;
+
+/// Checks all of it, and raises the soft limits to the hard ones.
+pub fn check(options: &Options) -> Result<(), StartError> {
+    if let Some(root) = &options.root {
+        check_root(root)?;
+    }
+    raise(Resource::Nofile);
+    check_locked_memory(raise(Resource::Memlock))?;
+    check_kernel()?;
+    check_io_uring()
+}
+
+/// The document root is a directory that can be listed and entered.
+fn check_root(path: &Path) -> Result<(), StartError> {
+    let say = |what: &str| StartError(format!("document root {}: {what}", path.display()));
+    match Root::open(path) {
+        Ok(_) => {}
+        Err(error) => {
+            return Err(match error.kind() {
+                std::io::ErrorKind::NotFound => say("no such directory; name an existing one with --document-root"),
+                std::io::ErrorKind::NotADirectory => say("not a directory; name the directory that holds the files"),
+                std::io::ErrorKind::PermissionDenied => {
+                    say("permission denied; let the server's user read and enter it (chmod o+rx)")
+                }
+                _ => say(&error.to_string()),
+            });
+        }
+    }
+    let enter = rustix::fs::access(path, rustix::fs::Access::EXEC_OK);
+    enter.map_err(|_| say("it can be listed but not entered; let the server's user enter it (chmod o+x)"))
+}
+
+/// Raises the soft limit to the hard one, and returns what is in force. Defaults of 1024
+/// descriptors come from the days of select(2), which this program does not use.
+fn raise(resource: Resource) -> Rlimit {
+    let limit = getrlimit(resource);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if setrlimit(resource, raised).is_ok() { raised } else { limit }
+}
+
+/// What the engine asks for at least, in bytes.
+const LOCKED_MEMORY_MIN: u64 = 512 * 1024;
+
+fn check_locked_memory(limit: Rlimit) -> Result<(), StartError> {
+    match limit.current {
+        Some(bytes) if bytes < LOCKED_MEMORY_MIN => Err(StartError(format!(
+            "the limit of locked memory is {} KiB, and io_uring needs {} KiB; raise it: `ulimit -l 8192`, or \
+             LimitMEMLOCK=infinity in the unit",
+            bytes / 1024,
+            LOCKED_MEMORY_MIN / 1024
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The first kernel with every operation that the engine uses.
+const KERNEL_MIN: (u32, u32) = (5, 8);
+
+fn check_kernel() -> Result<(), StartError> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) < KERNEL_MIN => Err(StartError(format!(
+            "Linux {release} is too old: otus-httpd needs {}.{} or later",
+            KERNEL_MIN.0, KERNEL_MIN.1
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Tries the system call: no file in /proc says all that may forbid it.
+fn check_io_uring() -> Result<(), StartError> {
+    let mut params = io_uring_params::default();
+    match io_uring_setup_once(&mut params) {
+        Ok(_ring) => Ok(()),
+        Err(Errno::NOSYS) => Err(StartError(
+            "io_uring is not there: the kernel was built without it, or a seccomp filter hides it; allow \
+             io_uring_setup, io_uring_enter and io_uring_register in the filter"
+                .to_owned(),
+        )),
+        Err(Errno::PERM | Errno::ACCESS) => Err(StartError(format!("io_uring is not permitted: {}", denied_by()))),
+        Err(Errno::NOMEM) => Err(StartError(
+            "no memory for io_uring: raise the limit of locked memory (`ulimit -l 8192`, or LimitMEMLOCK=infinity \
+             in the unit)"
+                .to_owned(),
+        )),
+        Err(Errno::MFILE | Errno::NFILE) => {
+            Err(StartError("no file descriptor is left for io_uring; raise the limit: `ulimit -n 65536`".to_owned()))
+        }
+        Err(errno) => Err(StartError(format!("io_uring cannot be set up: {}", std::io::Error::from(errno)))),
+    }
+}
+
+// The ring is made to see whether it can be, and closed at once.
+#[allow(unsafe_code)]
+fn io_uring_setup_once(params: &mut io_uring_params) -> Result<std::os::fd::OwnedFd, Errno> {
+    // SAFETY: the parameters are zeroed but for what the kernel writes into them, so the ring
+    // uses no memory of ours.
+    unsafe { io_uring_setup(4, params) }
+}
+
+/// The likely cause of EPERM: the sysctl, or else a filter.
+fn denied_by() -> &'static str {
+    let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    match setting.trim() {
+        "1" => {
+            "the sysctl kernel.io_uring_disabled is 1; set it to 0, or add the server's group to \
+             kernel.io_uring_group"
+        }
+        "2" => "the sysctl kernel.io_uring_disabled is 2; set it to 0",
+        _ => {
+            "a seccomp filter denies it, as container engines do by default; run the container with a profile \
+             that allows io_uring_setup, io_uring_enter and io_uring_register"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locked_memory_below_the_minimum_is_named() {
+        let limit = |current| Rlimit { current, maximum: current };
+        assert!(check_locked_memory(limit(None)).is_ok());
+        assert!(check_locked_memory(limit(Some(512 * 1024))).is_ok());
+        let error = check_locked_memory(limit(Some(64 * 1024))).expect_err("64 KiB are not enough");
+        assert!(error.to_string().contains("64 KiB") && error.to_string().contains("ulimit -l"));
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_served_is_named_with_its_cause() {
+        for (path, cause) in [("/no/such/directory", "no such directory"), ("/proc/self/status", "not a directory")] {
+            let error = check_root(Path::new(path)).expect_err("no document root").to_string();
+            assert!(error.contains(path) && error.contains(cause), "{error}");
+            assert_eq!(error.lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn this_machine_passes() {
+        assert!(check_kernel().is_ok());
+        assert!(check_io_uring().is_ok());
+    }
+}

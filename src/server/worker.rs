@@ -1,0 +1,281 @@
+//! One worker: a thread bound to a CPU, its executor, its shard, its listening sockets.
+//!
+//! Order of [`run`]: executor · shard · heartbeat and accept loops · a byte that says stop ·
+//! drain.
+//!
+//! Invariant: a panic in one connection's task ends that connection only; any other panic ends
+//! the worker, and the supervisor starts it anew.
+
+// Descriptors are handed to the engine by number; each such call is argued beside it.
+#![allow(unsafe_code)]
+
+use super::{Options, fault};
+use crate::connection::{self, roster::Roster};
+use crate::shard::Shard;
+use crate::site::{self, Site, Source};
+use crate::storage::root::Root;
+use futures_lite::{AsyncReadExt, FutureExt, future};
+use glommio::net::{TcpListener, TcpStream, UnixStream};
+use glommio::timer::sleep;
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use rustix::io::Errno;
+use socket2::Socket;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What one worker is told.
+pub struct Assignment {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The CPU that it is bound to.
+    pub cpu: usize,
+    /// Its listening sockets: copies, so that the queues outlive a worker that died.
+    pub listeners: Vec<Socket>,
+    /// A byte or the end of this stream says stop.
+    pub stop: OwnedFd,
+}
+
+/// Counts a worker's heartbeats.
+#[derive(Debug, Default)]
+pub struct Pulse(AtomicU64);
+
+impl Pulse {
+    /// Heartbeats so far.
+    pub fn beats(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves until told to stop; `ready` is called once connections are accepted.
+pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl FnOnce()) -> Result<(), String> {
+    let executor = LocalExecutorBuilder::new(Placement::Fixed(assignment.cpu))
+        .name("otus-httpd")
+        .ring_depth(RING_ENTRIES)
+        .io_memory(IO_MEMORY_BYTES)
+        .preempt_timer(PREEMPT_AFTER)
+        // Look-ups that wait for the disk must not wait for the worker's CPU as well.
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
+        .make()
+        .map_err(|error| format!("the executor cannot be made: {error}"))?;
+    executor.run(work(assignment, options, pulse, ready))
+}
+
+/// Submissions that a ring takes before it must be handed to the kernel.
+const RING_ENTRIES: usize = 512;
+
+/// Memory that the engine reads into, before it turns to the allocator. Not touched until used.
+const IO_MEMORY_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long tasks may run before completions are looked at, when no task waits for anything.
+const PREEMPT_AFTER: Duration = Duration::from_millis(5);
+
+/// Threads a worker has for look-ups and opens that may wait for the disk.
+const BLOCKING_THREADS: usize = 4;
+
+async fn work(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl FnOnce()) -> Result<(), String> {
+    let source = match &options.root {
+        None => Source::Welcome,
+        Some(path) => {
+            let root = Root::open(path).map_err(|error| format!("document root {}: {error}", path.display()))?;
+            Source::Directory(root)
+        }
+    };
+    let site = Site::new(site::Options { source, index: options.index.clone(), cache: options.cache });
+    let shard = Rc::new(Shard::new(site, options.head_limits));
+    let roster = Roster::new(options.connection_limits);
+
+    let mut accepting = Vec::new();
+    for socket in &assignment.listeners {
+        let socket = socket.try_clone().map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
+        // SAFETY: the descriptor is given away by into_raw_fd and owned by the listener from here.
+        let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
+        accepting.push(glommio::spawn_local(accept(listener, shard.clone(), roster.clone())));
+    }
+    let housekeeping = glommio::spawn_local(keep_house(shard.clone()));
+    // SAFETY: as above, for the stream that says stop.
+    let mut stop = unsafe { UnixStream::from_raw_fd(assignment.stop.into_raw_fd()) };
+    ready();
+
+    // What is raced against the stop never ends by itself; if it panics, the panic goes on here.
+    let heart = beat(&shard, &roster, pulse);
+    let faults = fault::watch(assignment.index);
+    let stopped = async { drop(stop.read(&mut [0]).await) };
+    stopped.or(heart).or(faults).await;
+
+    tracing::debug!("worker {}: {} connections to finish", assignment.index, roster.len());
+    shard.draining.set(true);
+    for task in accepting {
+        task.cancel().await;
+    }
+    for socket in assignment.listeners {
+        accept_queued(&socket, &shard, &roster);
+    }
+    roster.drain();
+    let finished = drained(&roster).or(async {
+        sleep(options.drain_timeout).await;
+        false
+    });
+    if !beat_until(&shard, &roster, pulse, finished).await {
+        let cut = roster.len();
+        tracing::warn!("worker {}: {cut} connections did not finish in time and were cut", assignment.index);
+    }
+    housekeeping.cancel().await;
+    Ok(())
+}
+
+/// The heart: once a second, on the second.
+async fn beat(shard: &Shard, roster: &Roster, pulse: &Pulse) {
+    loop {
+        sleep(until_next_second()).await;
+        shard.clock.tick();
+        roster.tick();
+        pulse.beat();
+    }
+}
+
+async fn beat_until<T>(shard: &Shard, roster: &Roster, pulse: &Pulse, end: impl Future<Output = T>) -> T {
+    let heart = async {
+        beat(shard, roster, pulse).await;
+        unreachable!("the heart never ends by itself")
+    };
+    end.or(heart).await
+}
+
+/// So that `Date` changes when the second does.
+fn until_next_second() -> Duration {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // A little past it: a timer that fires early would read the old second.
+    Duration::from_secs(1) - Duration::from_nanos(since_epoch.subsec_nanos().into()) + Duration::from_millis(1)
+}
+
+/// What may wait for the disk, apart from the heart, which may not.
+async fn keep_house(shard: Rc<Shard>) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        shard.site.tick().await;
+    }
+}
+
+/// Connections accepted in a row before the others have their turn.
+const ACCEPTED_IN_A_ROW_MAX: usize = 32;
+
+async fn accept(listener: TcpListener, shard: Rc<Shard>, roster: Rc<Roster>) {
+    let mut backoff = Backoff::default();
+    let mut in_a_row = 0;
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                backoff.succeeded();
+                start(stream, &shard, &roster);
+            }
+            Err(error) => {
+                if let Some(pause) = backoff.failed(&error.into()) {
+                    sleep(pause).await;
+                }
+            }
+        }
+        in_a_row += 1;
+        if in_a_row >= ACCEPTED_IN_A_ROW_MAX {
+            in_a_row = 0;
+            future::yield_now().await;
+        }
+    }
+}
+
+/// Serves a connection in a task of its own; a panic in it ends there.
+fn start(stream: TcpStream, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+    // SAFETY: the descriptor belongs to `stream`, which outlives this borrow.
+    let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    // The engine's quick accept leaves it out. Failing would harm nobody but a future child.
+    let _ = rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC);
+    let serving = connection::serve(stream, shard.clone(), roster.clone());
+    let guarded = AssertUnwindSafe(async move {
+        fault::in_connection();
+        serving.await;
+    });
+    // The panic hook has told of it; there is nothing left to do.
+    glommio::spawn_local(async move { drop(guarded.catch_unwind().await) }).detach();
+}
+
+/// Takes what waits in the queue of a socket that is about to be closed: closing it would reset
+/// those clients.
+fn accept_queued(socket: &Socket, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+    if socket.set_nonblocking(true).is_err() {
+        return;
+    }
+    while let Ok((accepted, _)) = socket.accept() {
+        // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
+        start(unsafe { TcpStream::from_raw_fd(accepted.into_raw_fd()) }, shard, roster);
+    }
+}
+
+/// Waits until no connection is left.
+async fn drained(roster: &Roster) -> bool {
+    while !roster.is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    true
+}
+
+/// What an accept loop does about failures: it pauses when descriptors run out, for trying on
+/// would burn the CPU that could free some, and tells the log once an episode.
+#[derive(Default)]
+struct Backoff {
+    /// When the episode began, and how many accepts failed in it.
+    episode: Option<(Instant, u64)>,
+}
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// An episode is over when no accept failed for this long: between two failures of one shortage
+/// some accepts succeed.
+const QUIET: Duration = Duration::from_secs(5);
+
+impl Backoff {
+    fn succeeded(&mut self) {
+        if let Some((last, failures)) = self.episode {
+            if last.elapsed() > QUIET {
+                tracing::info!("accepting connections again, after {failures} failures");
+                self.episode = None;
+            }
+        }
+    }
+
+    /// How long to wait before the next accept; `None` when the failure was one client's own.
+    fn failed(&mut self, error: &std::io::Error) -> Option<Duration> {
+        if matches!(Errno::from_io_error(error), Some(Errno::CONNABORTED | Errno::PROTO | Errno::INTR | Errno::AGAIN)) {
+            return None;
+        }
+        if self.episode.is_none() {
+            tracing::error!("connections cannot be accepted: {error}; trying on, and telling when it works again");
+        }
+        let failures = self.episode.map_or(0, |(_, failures)| failures) + 1;
+        self.episode = Some((Instant::now(), failures));
+        Some(PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_pauses_and_a_lost_client_does_not() {
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.failed(&Errno::CONNABORTED.into()), None);
+        assert!(backoff.episode.is_none());
+        for failures in 1..=3 {
+            assert_eq!(backoff.failed(&Errno::MFILE.into()), Some(PAUSE));
+            assert_eq!(backoff.episode.map(|(_, failures)| failures), Some(failures));
+            // The episode goes on: one success amid a shortage is not the end of it.
+            backoff.succeeded();
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What one core owns: the site with its cache, the clock, the spare buffers, the limits.
+//!
+//! One shard belongs to one executor and is never shared, so plain cells suffice and nothing
+//! is locked.
+//!
+//! Invariant: within a tick (about a second) the clock stands still; whatever is cheap enough to be
+//! a second old reads it instead of asking the kernel.
+
+use crate::http::date::HttpDate;
+use crate::http::request::HeadLimits;
+use crate::http::respond::Now;
+use crate::site::Site;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What one core owns.
+pub struct Shard {
+    /// What is served.
+    pub site: Site,
+    /// Limits on request heads.
+    pub head_limits: HeadLimits,
+    /// The time of this tick.
+    pub clock: Clock,
+    /// Spare buffers for heads that come in and answers that go out.
+    pub buffers: Buffers,
+    /// Leave to read ahead.
+    pub read_ahead: Rc<ReadAhead>,
+    /// Set once, when the worker stops: answers then say that the connection closes.
+    pub draining: Cell<bool>,
+}
+
+impl Shard {
+    /// A shard that serves `site`.
+    pub fn new(site: Site, head_limits: HeadLimits) -> Shard {
+        Shard {
+            site,
+            head_limits,
+            clock: Clock::new(),
+            buffers: Buffers::default(),
+            read_ahead: Rc::default(),
+            draining: Cell::new(false),
+        }
+    }
+}
+
+/// The time as of the last tick, in every form that answers need.
+pub struct Clock {
+    now: Cell<Now>,
+    tick: Cell<u64>,
+}
+
+impl Clock {
+    fn new() -> Clock {
+        Clock { now: Cell::new(Now::new(system_date())), tick: Cell::new(0) }
+    }
+
+    /// Reads the system's clock; called about once a second.
+    pub fn tick(&self) {
+        self.now.set(Now::new(system_date()));
+        self.tick.set(self.tick.get() + 1);
+    }
+
+    /// The date of this tick.
+    pub fn now(&self) -> Now {
+        self.now.get()
+    }
+
+    /// Ticks since the shard began: never set back, unlike the date.
+    pub fn ticks(&self) -> u64 {
+        self.tick.get()
+    }
+}
+
+fn system_date() -> HttpDate {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    HttpDate::from_unix(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Buffers that no connection needs at the moment. A connection takes one when bytes come in, and
+/// gives it back when it has nothing in it, so that an idle connection holds none.
+#[derive(Default)]
+pub struct Buffers {
+    /// For bytes that come in; initialised once, and then filled over and over.
+    inbound: RefCell<Vec<Box<[u8]>>>,
+    /// For bytes that go out; always empty here.
+    outbound: RefCell<Vec<Vec<u8>>>,
+}
+
+/// Bytes of a fresh buffer: a browser's head, or a few answers, fit.
+pub const BUFFER_BYTES: usize = 8 * 1024;
+
+/// An outbound buffer that has grown past this is not kept.
+const KEPT_BYTES_MAX: usize = 128 * 1024;
+
+/// Buffers of each sort kept at most: enough for what one core has in work at one moment.
+const SPARE_MAX: usize = 128;
+
+impl Buffers {
+    /// A buffer of [`BUFFER_BYTES`] to read into. What it holds is of no meaning.
+    pub fn take_inbound(&self) -> Box<[u8]> {
+        self.inbound.borrow_mut().pop().unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice())
+    }
+
+    /// Gives back a buffer to read into.
+    pub fn give_inbound(&self, buffer: Box<[u8]>) {
+        let mut spare = self.inbound.borrow_mut();
+        if buffer.len() == BUFFER_BYTES && spare.len() < SPARE_MAX {
+            spare.push(buffer);
+        }
+    }
+
+    /// An empty buffer to write into.
+    pub fn take_outbound(&self) -> Vec<u8> {
+        self.outbound.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
+    }
+
+    /// Gives back a buffer to write into.
+    pub fn give_outbound(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.outbound.borrow_mut();
+        if (BUFFER_BYTES..=KEPT_BYTES_MAX).contains(&buffer.capacity()) && spare.len() < SPARE_MAX {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+}
+
+/// Counts the reads ahead that all transfers of one core have in flight or in hand, so that
+/// reading ahead never takes more memory than this many spans.
+#[derive(Default)]
+pub struct ReadAhead {
+    spans: Cell<usize>,
+}
+
+/// Spans read ahead on one core: 32 MiB of 128 KiB each.
+const SPANS_AHEAD_MAX: usize = 256;
+
+impl ReadAhead {
+    /// Leave to read one more span ahead, held for as long as the span is.
+    pub fn permit(self: &Rc<ReadAhead>) -> Option<ReadAheadPermit> {
+        if self.spans.get() >= SPANS_AHEAD_MAX {
+            return None;
+        }
+        self.spans.set(self.spans.get() + 1);
+        Some(ReadAheadPermit(self.clone()))
+    }
+}
+
+/// Leave to hold one span that was read ahead.
+pub struct ReadAheadPermit(Rc<ReadAhead>);
+
+impl Drop for ReadAheadPermit {
+    fn drop(&mut self) {
+        debug_assert!(self.0.spans.get() > 0);
+        self.0.spans.set(self.0.spans.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_come_back_empty_and_are_bounded() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take_outbound();
+        buffer.extend_from_slice(b"of another client");
+        buffers.give_outbound(buffer);
+        assert!(buffers.take_outbound().is_empty());
+        for _ in 0..2 * SPARE_MAX {
+            buffers.give_outbound(Vec::with_capacity(BUFFER_BYTES));
+            buffers.give_inbound(vec![0; BUFFER_BYTES].into());
+        }
+        buffers.give_outbound(Vec::with_capacity(2 * KEPT_BYTES_MAX));
+        buffers.give_inbound(vec![0; 2 * BUFFER_BYTES].into());
+        assert_eq!(buffers.outbound.borrow().len(), SPARE_MAX);
+        assert_eq!(buffers.inbound.borrow().len(), SPARE_MAX);
+    }
+
+    #[test]
+    fn reading_ahead_has_an_end_and_a_new_beginning() {
+        let ahead = Rc::new(ReadAhead::default());
+        let permits: Vec<_> = std::iter::from_fn(|| ahead.permit()).collect();
+        assert_eq!(permits.len(), SPANS_AHEAD_MAX);
+        drop(permits);
+        assert!(ahead.permit().is_some());
+    }
+}

@@ -1,0 +1,246 @@
+//! One open regular file: the facts of the moment it was opened, and reads through the ring.
+//!
+//! Reads are direct (O_DIRECT, past the page cache) where the file system can, and buffered reads
+//! of the ring where it cannot (FUSE, some overlays). Both are asynchronous.
+//!
+//! Invariant: bytes are given out only while the file is the version that was opened. One that
+//! shrank or was rewritten ends the reading with [`ReadFault::Changed`], never with other bytes.
+
+// SAFETY of the one unsafe call is argued beside it.
+#![allow(unsafe_code)]
+
+use super::refusal::Refusal;
+use super::span::AlignedSpan;
+use glommio::io::{BufferedFile, ReadResult};
+use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
+use rustix::io::Errno;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+/// A moment in a file's life, as the file system keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Seconds since 1970, possibly negative.
+    pub seconds: i64,
+    /// Nanoseconds within the second.
+    pub nanoseconds: u32,
+}
+
+impl Timestamp {
+    /// Nanoseconds since 1970.
+    pub fn unix_nanoseconds(self) -> i128 {
+        i128::from(self.seconds) * 1_000_000_000 + i128::from(self.nanoseconds)
+    }
+}
+
+/// What tells one version of one file from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The file system.
+    pub device: u64,
+    /// The file on it.
+    pub inode: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When its content last changed.
+    pub modified: Timestamp,
+    /// When its content or its attributes last changed; no program can set it back.
+    pub changed: Timestamp,
+}
+
+impl Identity {
+    /// The identity in what `statx` said.
+    fn of(facts: &Statx) -> Identity {
+        Identity {
+            device: u64::from(facts.stx_dev_major) << 32 | u64::from(facts.stx_dev_minor),
+            inode: facts.stx_ino,
+            length: facts.stx_size,
+            modified: Timestamp { seconds: facts.stx_mtime.tv_sec, nanoseconds: facts.stx_mtime.tv_nsec },
+            changed: Timestamp { seconds: facts.stx_ctime.tv_sec, nanoseconds: facts.stx_ctime.tv_nsec },
+        }
+    }
+}
+
+/// What kind of thing a path names, as far as a server of files cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file: it can be served.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A FIFO, a socket, a device: never opened, for opening alone may hang or act.
+    Special,
+}
+
+/// Whether asking for a file's facts may wait for a disk or a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Take what the kernel holds: for an executor's thread.
+    Never,
+    /// Ask the file system: for the blocking pool.
+    AsNeeded,
+}
+
+/// The kind and the identity of an open descriptor, O_PATH ones included.
+pub fn facts(fd: impl AsFd, patience: Patience) -> Result<(Kind, Identity), Errno> {
+    let patience = match patience {
+        Patience::Never => AtFlags::STATX_DONT_SYNC,
+        Patience::AsNeeded => AtFlags::empty(),
+    };
+    let facts = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH | patience, StatxFlags::BASIC_STATS)?;
+    let kind = match rustix::fs::FileType::from_raw_mode(facts.stx_mode.into()) {
+        rustix::fs::FileType::RegularFile => Kind::Regular,
+        rustix::fs::FileType::Directory => Kind::Directory,
+        _ => Kind::Special,
+    };
+    Ok((kind, Identity::of(&facts)))
+}
+
+/// Why a read gave no bytes.
+#[derive(Debug)]
+pub enum ReadFault {
+    /// The file is no longer the version that was opened.
+    Changed,
+    /// The disk or the ring failed.
+    Failed(std::io::Error),
+}
+
+/// A regular file, open for reading.
+#[derive(Debug)]
+pub struct OpenFile {
+    /// Owns the descriptor. Closed by drop even when the executor is gone, which the engine's own
+    /// type would not do.
+    fd: OwnedFd,
+    reader: ManuallyDrop<BufferedFile>,
+    identity: Identity,
+    /// Whether the file was being written when it was opened: then it may grow while it is read.
+    growing: bool,
+    direct: Cell<bool>,
+}
+
+/// A descriptor opened for reading on the blocking pool, not yet bound to an executor.
+#[derive(Debug)]
+pub struct Opened {
+    fd: OwnedFd,
+    identity: Identity,
+    direct: bool,
+}
+
+impl Opened {
+    /// Opens what `path_fd`, an O_PATH descriptor of a regular file, refers to. May block: not
+    /// for an executor's thread.
+    ///
+    /// Going through /proc/self/fd opens this very file, whatever has become of its name.
+    pub fn open(path_fd: &OwnedFd) -> Result<Opened, Errno> {
+        let path = format!("/proc/self/fd/{}", path_fd.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let (fd, direct) = match rustix::fs::open(&path, flags | OFlags::DIRECT, Mode::empty()) {
+            Ok(fd) => (fd, true),
+            // EINVAL: a file system without direct reads.
+            Err(Errno::INVAL) => (rustix::fs::open(&path, flags, Mode::empty())?, false),
+            Err(errno) => return Err(errno),
+        };
+        let (_, identity) = facts(&fd, Patience::AsNeeded)?;
+        // NONBLOCK guarded the open only; on regular files it would make the ring give up reads
+        // that must wait for the disk.
+        let status = if direct { OFlags::DIRECT } else { OFlags::empty() };
+        rustix::fs::fcntl_setfl(&fd, status)?;
+        Ok(Opened { fd, identity, direct })
+    }
+
+    /// The identity of the file at the moment it was opened.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Binds the descriptor to this thread's executor. `now_seconds` (since 1970) tells whether
+    /// the file was just being written.
+    pub fn bind(self, now_seconds: i64) -> OpenFile {
+        // SAFETY: the descriptor is open and stays so for the life of the reader: both are fields
+        // of one OpenFile, and ManuallyDrop keeps the reader from closing it.
+        let reader = unsafe { BufferedFile::from_raw_fd(self.fd.as_raw_fd()) };
+        OpenFile {
+            fd: self.fd,
+            reader: ManuallyDrop::new(reader),
+            identity: self.identity,
+            growing: self.identity.modified.seconds.saturating_add(GROWING_SECONDS) >= now_seconds,
+            direct: Cell::new(self.direct),
+        }
+    }
+}
+
+/// A file modified this recently is taken for one that is still being appended to, such as a log.
+const GROWING_SECONDS: i64 = 2;
+
+impl OpenFile {
+    /// The identity of the file at the moment it was opened.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether reads go past the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.direct.get()
+    }
+
+    /// Reads one span through the ring.
+    pub async fn read(&self, span: AlignedSpan) -> Result<SpanBytes, ReadFault> {
+        let result = match self.reader.read_at(span.start(), span.length()).await {
+            Ok(result) => result,
+            Err(error) => self.read_again_buffered(span, error.into()).await?,
+        };
+        // Looked at after the read: a change before it shows here, one after it cannot have
+        // touched the bytes.
+        if !self.is_unchanged()? {
+            return Err(ReadFault::Changed);
+        }
+        let wanted = span.wanted(result.len()).ok_or(ReadFault::Changed)?;
+        Ok(SpanBytes { result, wanted })
+    }
+
+    /// Some file systems take O_DIRECT at the open and refuse it at the read.
+    async fn read_again_buffered(&self, span: AlignedSpan, error: std::io::Error) -> Result<ReadResult, ReadFault> {
+        let refused = error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
+        if !(refused && self.direct.replace(false)) {
+            return Err(ReadFault::Failed(error));
+        }
+        rustix::fs::fcntl_setfl(&self.fd, OFlags::empty()).map_err(|errno| ReadFault::Failed(errno.into()))?;
+        self.reader.read_at(span.start(), span.length()).await.map_err(|error| ReadFault::Failed(error.into()))
+    }
+
+    /// Whether the bytes of the opened version can still be read from the file. A file that was
+    /// settled must not have been written to at all; one that was being written may have grown,
+    /// for what it held then is still its beginning.
+    fn is_unchanged(&self) -> Result<bool, ReadFault> {
+        let (_, now) = facts(&self.fd, Patience::Never).map_err(|errno| ReadFault::Failed(errno.into()))?;
+        let same = now.modified == self.identity.modified && now.length == self.identity.length;
+        Ok(same || (self.growing && now.length > self.identity.length))
+    }
+}
+
+impl From<ReadFault> for Refusal {
+    fn from(fault: ReadFault) -> Refusal {
+        match fault {
+            // Another version is on its way into its place.
+            ReadFault::Changed => Refusal::Exhausted,
+            ReadFault::Failed(_) => Refusal::Broken,
+        }
+    }
+}
+
+/// The wanted bytes of one span.
+#[derive(Debug)]
+pub struct SpanBytes {
+    result: ReadResult,
+    wanted: Range<usize>,
+}
+
+impl std::ops::Deref for SpanBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.result[self.wanted.clone()]
+    }
+}

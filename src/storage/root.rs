@@ -1,0 +1,151 @@
+//! A document root: paths are resolved beneath its descriptor and never lead out of it.
+//!
+//! Look-ups try the kernel's name cache first, on the executor; only what is not in it goes to
+//! the blocking pool, where the disk may be waited for.
+//!
+//! Invariant: what a look-up returns lay beneath the root when it was resolved, whatever symlinks
+//! are in the tree and whoever renames within it meanwhile (openat2 with RESOLVE_BENEATH).
+
+use super::file::{Identity, Kind, Opened, Patience, facts};
+use super::pool;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A directory beneath which paths are looked up.
+#[derive(Debug)]
+pub struct Root {
+    path: Arc<Path>,
+    /// Replaced when the path comes to name another directory: a deployment may switch a symlink.
+    directory: RefCell<Arc<OwnedFd>>,
+    /// Cleared for good when the kernel does not know RESOLVE_CACHED (before 5.12).
+    cached_look_ups: Cell<bool>,
+}
+
+/// What a path beneath a root names.
+#[derive(Debug)]
+pub struct Found {
+    /// An O_PATH descriptor: it names the thing, and cannot read it.
+    path_fd: OwnedFd,
+    kind: Kind,
+    identity: Identity,
+}
+
+impl Found {
+    /// What kind of thing it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its identity now.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Opens the file for reading, on the blocking pool.
+    pub async fn open(self) -> Result<Opened, Errno> {
+        pool::run(move || Opened::open(&self.path_fd)).await
+    }
+}
+
+impl Root {
+    /// Opens the directory at `path`; it must be readable. May block: for start-up.
+    pub fn open(path: &Path) -> std::io::Result<Root> {
+        let directory = open_directory(path)?;
+        Ok(Root {
+            path: Arc::from(path),
+            directory: RefCell::new(Arc::new(directory)),
+            cached_look_ups: Cell::new(true),
+        })
+    }
+
+    /// The path as it was configured.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks up `relative`, a path without a leading slash that holds no NUL.
+    pub async fn look_up(&self, relative: &[u8]) -> Result<Found, Errno> {
+        if self.cached_look_ups.get() {
+            match resolve(&self.directory.borrow(), relative, BENEATH | ResolveFlags::CACHED) {
+                // Not in the name cache: the disk must be asked, elsewhere.
+                Err(Errno::AGAIN | Errno::XDEV) => {}
+                Err(Errno::INVAL) => self.cached_look_ups.set(false),
+                settled => return settled,
+            }
+        }
+        let directory = self.directory.borrow().clone();
+        let root = self.path.clone();
+        let relative = relative.to_vec();
+        pool::run(move || resolve_patiently(&directory, &root, &relative)).await
+    }
+
+    /// Takes up the directory that the path names now, if it is another one. A path that names
+    /// none leaves all as it is.
+    pub async fn refresh(&self) {
+        let path = self.path.clone();
+        let current = self.directory.borrow().clone();
+        let other = pool::run(move || {
+            let there = rustix::fs::stat(&*path).ok()?;
+            let here = rustix::fs::fstat(&*current).ok()?;
+            let same = (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino);
+            if same { None } else { open_directory(&path).ok() }
+        })
+        .await;
+        if let Some(directory) = other {
+            tracing::info!(root = %self.path.display(), "the document root was replaced: serving the new one");
+            self.directory.replace(Arc::new(directory));
+        }
+    }
+}
+
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+/// A race between a rename and `..` in a symlink makes the kernel give up with EAGAIN; trying
+/// again is what openat2(2) advises. Bounded, for a busy tree could go on for ever.
+const RACES_MAX: usize = 16;
+
+fn open_directory(path: &Path) -> std::io::Result<OwnedFd> {
+    let directory = rustix::fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(directory)
+}
+
+fn resolve(directory: &OwnedFd, relative: &[u8], flags: ResolveFlags) -> Result<Found, Errno> {
+    let relative = if relative.is_empty() { b"." } else { relative };
+    let path_fd = rustix::fs::openat2(directory, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)?;
+    let patience = if flags.contains(ResolveFlags::CACHED) { Patience::Never } else { Patience::AsNeeded };
+    let (kind, identity) = facts(&path_fd, patience)?;
+    Ok(Found { path_fd, kind, identity })
+}
+
+/// A look-up that may wait for the disk.
+fn resolve_patiently(directory: &OwnedFd, root: &Path, relative: &[u8]) -> Result<Found, Errno> {
+    for _ in 0..RACES_MAX {
+        match resolve(directory, relative, BENEATH) {
+            Err(Errno::AGAIN) => {}
+            Err(Errno::XDEV) => return resolve_absolute_links(directory, root, relative),
+            settled => return settled,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// RESOLVE_BENEATH refuses every absolute symlink, also one that points back into the root, as
+/// deployment tools like to make. So its target is worked out by name, and then opened beneath
+/// the root by a path that may not hold a symlink any more: if someone plants one meanwhile, the
+/// open fails, and nothing outside can be reached.
+fn resolve_absolute_links(directory: &OwnedFd, root: &Path, relative: &[u8]) -> Result<Found, Errno> {
+    let absolute: PathBuf = root.join(OsStr::from_bytes(relative));
+    let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let target = std::fs::canonicalize(absolute).map_err(errno)?;
+    let root = std::fs::canonicalize(root).map_err(errno)?;
+    match target.strip_prefix(&root) {
+        Ok(inside) => resolve(directory, inside.as_os_str().as_bytes(), BENEATH | ResolveFlags::NO_SYMLINKS),
+        Err(_) => Err(Errno::XDEV),
+    }
+}
