@@ -17,6 +17,7 @@ use crate::http::target::SitePath;
 use crate::http::validator::Validators;
 use crate::storage::cache::{Budget, Cache, Weight};
 use crate::storage::file::{Identity, Kind, OpenFile, Opened, ReadFault};
+use crate::storage::flight::Flights;
 use crate::storage::refusal::Refusal;
 use crate::storage::root::{Found, Root};
 use crate::storage::span;
@@ -48,6 +49,7 @@ pub struct Site {
     index: Vec<String>,
     content_bytes_max: u64,
     cache: RefCell<Cache<Rc<Known>>>,
+    loading: Flights<Result<Located, Errno>>,
 }
 
 /// What a path leads to.
@@ -107,6 +109,7 @@ impl Site {
             index: options.index,
             content_bytes_max: options.cache.content_bytes_max.min(options.cache.bytes_max),
             cache: RefCell::new(Cache::new(options.cache)),
+            loading: Flights::default(),
         }
     }
 
@@ -167,7 +170,7 @@ impl Site {
         if let Some(representation) = self.unchanged(path, &found.identity(), now) {
             return Ok(Located::Representation(representation));
         }
-        self.load(path, found, media_type, now).await
+        self.loading.join(path.as_bytes(), || self.load(path, found, media_type, now)).await
     }
 
     /// The first index name that exists in the directory `path`.

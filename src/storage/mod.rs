@@ -2,13 +2,15 @@
 //!
 //! [`root`] opens by path and never leaves its directory; [`file`] reads an open file through the
 //! ring, in the aligned spans that [`span`] computes; [`cache`] remembers; [`refusal`] says in
-//! four words why something cannot be served; [`pool`] runs what may block elsewhere.
+//! four words why something cannot be served; [`pool`] runs elsewhere what may block; [`flight`] lets
+//! many wait for one fetch.
 //!
 //! Invariant: nothing here blocks the executor. What may touch the disk goes through the ring or
 //! to the blocking pool.
 
 pub mod cache;
 pub mod file;
+pub mod flight;
 pub mod pool;
 pub mod refusal;
 pub mod root;
