@@ -166,7 +166,9 @@ mod tests {
     #[test]
     fn help_names_every_option() {
         let Typed::Text(help) = parse(["otus-httpd", "--help"].map(Into::into)) else { panic!("help is a text") };
-        for option in ["--address", "--port", "--document-root", "--workers", "--read-timeout", "--checkalive", "--config"] {
+        for option in
+            ["--address", "--port", "--document-root", "--workers", "--read-timeout", "--checkalive", "--config"]
+        {
             assert!(help.contains(option), "{option}");
         }
     }

@@ -126,7 +126,8 @@ impl Config {
         } else {
             let mut listen = Vec::new();
             for text in &asked {
-                let addresses = parse_address(text, port.unwrap_or(DEFAULT_PORT)).map_err(|what| format!("listen {text:?}: {what}"))?;
+                let addresses = parse_address(text, port.unwrap_or(DEFAULT_PORT))
+                    .map_err(|what| format!("listen {text:?}: {what}"))?;
                 for address in addresses {
                     // Named twice, it could not be bound twice; port 0 is another port each time.
                     if address.port() == 0 || !listen.contains(&address) {

@@ -69,12 +69,7 @@ pub struct Roster {
 impl Roster {
     /// An empty register.
     pub fn new(limits: Limits) -> Rc<Roster> {
-        Rc::new(Roster {
-            limits,
-            tick: Cell::new(0),
-            draining: Cell::new(false),
-            watches: RefCell::default(),
-        })
+        Rc::new(Roster { limits, tick: Cell::new(0), draining: Cell::new(false), watches: RefCell::default() })
     }
 
     /// Registers a connection that was just accepted.
@@ -227,7 +222,14 @@ mod tests {
 
     #[test]
     fn each_phase_has_its_deadline() {
-        for (phase, seconds) in [(Phase::Fresh, 2), (Phase::Head, 2), (Phase::Idle, 5), (Phase::Send, 3), (Phase::Disk, 4), (Phase::Linger, 1)] {
+        for (phase, seconds) in [
+            (Phase::Fresh, 2),
+            (Phase::Head, 2),
+            (Phase::Idle, 5),
+            (Phase::Send, 3),
+            (Phase::Disk, 4),
+            (Phase::Linger, 1),
+        ] {
             assert_eq!(ticks_until_interrupt(phase), seconds + 1, "{phase:?}");
         }
     }

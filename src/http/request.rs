@@ -320,7 +320,10 @@ pub(super) fn is_authority(host: &[u8]) -> bool {
     // unreserved / pct-encoded / sub-delims, without the comma: a list of hosts is no host.
     let is_name_byte = |b: &u8| {
         b.is_ascii_alphanumeric()
-            || matches!(b, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=')
+            || matches!(
+                b,
+                b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
+            )
     };
     name.iter().all(is_name_byte) && port.iter().all(u8::is_ascii_digit)
 }
@@ -477,7 +480,9 @@ mod tests {
 
     #[test]
     fn hosts_that_are_valid() {
-        for host in ["", "a", "example.org", "example.org:80", "127.0.0.1:8080", "[::1]", "[::1]:8080", "a_b.c", "xn--p1ai:"] {
+        for host in
+            ["", "a", "example.org", "example.org:80", "127.0.0.1:8080", "[::1]", "[::1]:8080", "a_b.c", "xn--p1ai:"]
+        {
             assert!(is_authority(host.as_bytes()), "{host}");
         }
         complete(b"GET / HTTP/1.0\r\n\r\n");

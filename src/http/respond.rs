@@ -193,7 +193,13 @@ mod tests {
             ("GET / HTTP/1.1", "Range: bytes=100-\r\n", Status::RANGE_NOT_SATISFIABLE, Content::Text(PAGE), Some(11)),
             ("GET / HTTP/1.1", "If-None-Match: TAG\r\n", Status::NOT_MODIFIED, Content::Absent, None),
             ("HEAD / HTTP/1.1", "If-None-Match: TAG\r\n", Status::NOT_MODIFIED, Content::Absent, None),
-            ("GET / HTTP/1.1", "If-None-Match: TAG\r\nRange: bytes=0-0\r\n", Status::NOT_MODIFIED, Content::Absent, None),
+            (
+                "GET / HTTP/1.1",
+                "If-None-Match: TAG\r\nRange: bytes=0-0\r\n",
+                Status::NOT_MODIFIED,
+                Content::Absent,
+                None,
+            ),
             ("GET / HTTP/1.1", "If-Match: \"x\"\r\n", Status::PRECONDITION_FAILED, Content::Text(PAGE), Some(11)),
             ("HEAD / HTTP/1.1", "If-Match: \"x\"\r\n", Status::PRECONDITION_FAILED, Content::Withheld, Some(11)),
         ] {

@@ -113,10 +113,14 @@ impl Response<'_> {
         if let Some(seconds) = fields.retry_after_seconds {
             number_line(out, "Retry-After", u64::from(seconds));
         }
-        line(out, "Connection", match persistence {
-            Persistence::KeepAlive => b"keep-alive",
-            Persistence::Close => b"close",
-        });
+        line(
+            out,
+            "Connection",
+            match persistence {
+                Persistence::KeepAlive => b"keep-alive",
+                Persistence::Close => b"close",
+            },
+        );
         out.extend_from_slice(b"\r\n");
         if let Content::Text(text) = self.content {
             debug_assert_eq!(fields.content_length, Some(text.len() as u64));

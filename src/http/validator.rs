@@ -169,12 +169,9 @@ mod tests {
     #[test]
     fn weak_tags_match_weakly_only() {
         let tag = EntityTag::strong(1, 2);
-        for (value, strongly, weakly) in [
-            ("\"1-2\"", true, true),
-            ("W/\"1-2\"", false, true),
-            ("\"1-3\"", false, false),
-            ("*", true, true),
-        ] {
+        for (value, strongly, weakly) in
+            [("\"1-2\"", true, true), ("W/\"1-2\"", false, true), ("\"1-3\"", false, false), ("*", true, true)]
+        {
             let condition = tag_conditions(value.as_bytes()).next().expect("each row is one member");
             assert_eq!(condition.matches_strongly(&tag), strongly, "{value}");
             assert_eq!(condition.matches_weakly(&tag), weakly, "{value}");

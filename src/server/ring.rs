@@ -58,7 +58,8 @@ extern "C" fn __wrap___sys_io_uring_setup(entries: c_uint, params: *mut SetupPar
             (*params).flags = asked | SETUP_COOP_TASKRUN;
             __real___sys_io_uring_setup(entries, params)
         };
-        if ring >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(rustix::io::Errno::INVAL.raw_os_error()) {
+        if ring >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(rustix::io::Errno::INVAL.raw_os_error())
+        {
             IN_FORCE.store(asked | SETUP_COOP_TASKRUN, Ordering::Relaxed);
             return ring;
         }

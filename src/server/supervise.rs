@@ -166,7 +166,9 @@ impl<'a> Crew<'a> {
             while let Ok(event) = self.events.try_recv() {
                 match event {
                     Event::Ready(index) => self.posts[index].state = State::Serving,
-                    Event::Ended(index, Ending::Failed(why)) => return Err(StartError(format!("worker {index}: {why}"))),
+                    Event::Ended(index, Ending::Failed(why)) => {
+                        return Err(StartError(format!("worker {index}: {why}")));
+                    }
                     Event::Ended(index, _) => {
                         return Err(StartError(format!("worker {index} died while starting: the log says why")));
                     }

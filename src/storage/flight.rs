@@ -14,8 +14,10 @@ use std::task::{Poll, Waker};
 
 /// The fetches under way on one core, by key.
 pub struct Flights<T> {
-    under_way: RefCell<HashMap<Box<[u8]>, Rc<Flight<T>>>>,
+    under_way: RefCell<UnderWay<T>>,
 }
+
+type UnderWay<T> = HashMap<Box<[u8]>, Rc<Flight<T>>>;
 
 struct Flight<T> {
     outcome: RefCell<Option<T>>,

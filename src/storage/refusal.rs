@@ -20,9 +20,13 @@ impl From<Errno> for Refusal {
         match errno {
             // XDEV: a symlink leads out of the root. It is not for the public, and telling it
             // from "absent" would tell the peer what lies outside.
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::XDEV | Errno::NXIO | Errno::STALE => {
-                Refusal::NotFound
-            }
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::NAMETOOLONG
+            | Errno::XDEV
+            | Errno::NXIO
+            | Errno::STALE => Refusal::NotFound,
             Errno::ACCESS | Errno::PERM => Refusal::Forbidden,
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => Refusal::Exhausted,
             _ => Refusal::Broken,
