@@ -1,6 +1,6 @@
 //! The disk: open beneath a root, read without stalling, remember within bounds.
 //!
-//! [`root`] opens by path and never leaves its directory; [`file`] reads an open file through the
+//! [`root`] opens by path and never leaves its directory; [`mod@file`] reads an open file through the
 //! ring, in the aligned spans that [`span`] computes; [`cache`] remembers; [`refusal`] says in
 //! four words why something cannot be served; [`pool`] runs elsewhere what may block; [`flight`] lets
 //! many wait for one fetch.
