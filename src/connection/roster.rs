@@ -8,7 +8,7 @@
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
@@ -166,12 +166,12 @@ impl Place {
         self.watch.timed_out.set(false);
     }
 
-    /// Waits for `future`, but not past the deadline of the phase.
-    pub(super) async fn guard<F: Future>(&self, future: F) -> Result<F::Output, Interrupt> {
-        let mut future = pin!(future);
-        poll_fn(|cx| {
+    /// Waits for `future`, but not past the deadline of the phase. It takes what can be moved (pin
+    /// the rest where it stands), because a connection would carry a moved future twice.
+    pub(super) fn guard<F: Future + Unpin>(&self, mut future: F) -> impl Future<Output = Result<F::Output, Interrupt>> {
+        poll_fn(move |cx| {
             // First of all the future: what is already there is never thrown away.
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            if let Poll::Ready(output) = Pin::new(&mut future).poll(cx) {
                 return Poll::Ready(Ok(output));
             }
             let phase = self.phase();
@@ -185,7 +185,6 @@ impl Place {
             self.watch.waker.set(Some(waker.unwrap_or_else(|| cx.waker().clone())));
             Poll::Pending
         })
-        .await
     }
 }
 
@@ -199,6 +198,7 @@ impl Drop for Place {
 mod tests {
     use super::*;
     use futures_lite::future::{block_on, pending, poll_once};
+    use std::pin::pin;
 
     const LIMITS: Limits =
         Limits { head_seconds: 2, idle_seconds: 5, send_seconds: 3, disk_seconds: 4, linger_seconds: 1 };

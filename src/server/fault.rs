@@ -38,7 +38,8 @@ pub(super) async fn watch(worker: usize) {
     }
 }
 
-/// Panics once, if a test asked for it.
-pub(super) fn in_connection() {
+/// The connection's task, which panics if a test asked for it.
+pub(super) async fn in_connection(serving: impl Future<Output = ()>) {
     assert!(!CONNECTION.take(), "a test asked for this, in a connection");
+    serving.await;
 }

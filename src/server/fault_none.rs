@@ -5,5 +5,7 @@ pub(super) async fn watch(_worker: usize) {
     std::future::pending().await
 }
 
-/// Does nothing.
-pub(super) fn in_connection() {}
+/// The connection's task as it is.
+pub(super) fn in_connection<F: Future<Output = ()>>(serving: F) -> F {
+    serving
+}

@@ -195,13 +195,9 @@ fn start(stream: TcpStream, shard: &Rc<Shard>, roster: &Rc<Roster>) {
     let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
     // The engine's quick accept leaves it out. Failing would harm nobody but a future child.
     let _ = rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC);
-    let serving = connection::serve(stream, shard.clone(), roster.clone());
-    let guarded = AssertUnwindSafe(async move {
-        fault::in_connection();
-        serving.await;
-    });
-    // The panic hook has told of it; there is nothing left to do.
-    glommio::spawn_local(async move { drop(guarded.catch_unwind().await) }).detach();
+    let serving = fault::in_connection(connection::serve(stream, shard.clone(), roster.clone()));
+    // The panic hook has told of a panic; there is nothing left to do about it.
+    glommio::spawn_local(AssertUnwindSafe(serving).catch_unwind()).detach();
 }
 
 /// Takes what waits in the queue of a socket that is about to be closed: closing it would reset

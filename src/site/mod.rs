@@ -126,7 +126,9 @@ impl Site {
             tracing::debug!(path = %path.as_bytes().escape_ascii(), "hidden: a name begins with a dot");
             return Located::Refused(Refusal::NotFound);
         }
-        match self.locate_on_disk(root, path, now).await {
+        // Boxed, so that the thousands of connections that wait for nothing do not carry the state
+        // of a look-up.
+        match Box::pin(self.locate_on_disk(root, path, now)).await {
             Ok(located) => located,
             Err(errno) => {
                 self.cache.borrow_mut().remove(path.as_bytes());
