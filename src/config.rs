@@ -91,22 +91,37 @@ enum Bytes {
 }
 
 /// What is wrong with the configuration: one line that names the place and the remedy.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// An option on the command line.
+    #[error("{0}")]
+    CommandLine(String),
+    /// The configuration file, or what it and the command line make together.
+    #[error("{0}")]
+    File(String),
+}
 
 impl Config {
     /// The configuration in force for this command line.
     pub fn load(args: &Args) -> Result<Config, ConfigError> {
-        let (name, file) = match &args.config {
-            Some(path) => (path.as_path(), read_file(path)?),
-            None if Path::new(DEFAULT_FILE).exists() => (Path::new(DEFAULT_FILE), read_file(Path::new(DEFAULT_FILE))?),
-            None => (Path::new("command line"), File::default()),
-        };
-        Config::merge(args, file).map_err(|what| ConfigError(format!("{}: {what}", name.display())))
+        let default_file = Path::new(DEFAULT_FILE);
+        match &args.config {
+            Some(path) => Config::merge(args, read_file(path)?, path),
+            None if default_file.exists() => Config::merge(args, read_file(default_file)?, default_file),
+            None => Config::merge(args, File::default(), Path::new("defaults")),
+        }
     }
 
-    fn merge(args: &Args, file: File) -> Result<Config, String> {
+    /// `name` is what errors of the file are told of.
+    fn merge(args: &Args, file: File, name: &Path) -> Result<Config, ConfigError> {
+        let wrong_file = |what: String| ConfigError::File(format!("{}: {what}", name.display()));
+        let port = args.port.unwrap_or(DEFAULT_PORT);
+        let typed = addresses(&args.address, port)
+            .map_err(|what| ConfigError::CommandLine(format!("invalid value for '--address <ADDR>': {what}")))?;
+        Config::merge_checked(args, file, typed).map_err(wrong_file)
+    }
+
+    fn merge_checked(args: &Args, file: File, typed: Vec<SocketAddr>) -> Result<Config, String> {
         let root = args.document_root.clone().or(file.root);
         let workers = match (args.workers, file.workers) {
             (Some(typed), _) => typed,
@@ -117,26 +132,15 @@ impl Config {
                 return Err(format!("workers: expected \"auto\" or a number from 1 to {WORKERS_MAX}"));
             }
         };
-        let port = args.port;
-        let asked = if args.address.is_empty() { file.listen.unwrap_or_default() } else { args.address.clone() };
-        // A port on the command line moves addresses that it did not come with.
-        let listen_is_default = asked.is_empty() || (args.address.is_empty() && port.is_some());
-        let listen = if listen_is_default {
-            default_listen(root.is_some(), port.unwrap_or(DEFAULT_PORT))
-        } else {
-            let mut listen = Vec::new();
-            for text in &asked {
-                let addresses = parse_address(text, port.unwrap_or(DEFAULT_PORT))
-                    .map_err(|what| format!("listen {text:?}: {what}"))?;
-                for address in addresses {
-                    // Named twice, it could not be bound twice; port 0 is another port each time.
-                    if address.port() == 0 || !listen.contains(&address) {
-                        listen.push(address);
-                    }
-                }
-            }
-            listen
+        // A port on the command line moves the server away from the addresses of the file.
+        let port = args.port.unwrap_or(DEFAULT_PORT);
+        let listen = match file.listen {
+            _ if !typed.is_empty() => typed,
+            Some(texts) if args.port.is_none() => addresses(&texts, port).map_err(|what| format!("listen: {what}"))?,
+            _ => Vec::new(),
         };
+        let listen_is_default = listen.is_empty();
+        let listen = if listen_is_default { default_listen(root.is_some(), port) } else { listen };
         let config = Config {
             listen,
             root,
@@ -222,6 +226,20 @@ fn default_listen(has_root: bool, port: u16) -> Vec<SocketAddr> {
     }
 }
 
+/// The addresses that `texts` name, each once.
+fn addresses(texts: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
+    let mut listen = Vec::new();
+    for text in texts {
+        for address in parse_address(text, port).map_err(|what| format!("{text:?}: {what}"))? {
+            // Named twice, it could not be bound twice; port 0 is another port each time.
+            if address.port() == 0 || !listen.contains(&address) {
+                listen.push(address);
+            }
+        }
+    }
+    Ok(listen)
+}
+
 /// `127.0.0.1`, `127.0.0.1:80`, `::1`, `[::1]`, `[::1]:80`, `localhost`, `localhost:80`.
 fn parse_address(text: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -272,14 +290,14 @@ fn bytes(key: &str, value: Option<Bytes>, default: u64) -> Result<u64, String> {
 
 fn read_file(path: &Path) -> Result<File, ConfigError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError(format!("{}: cannot be read: {error}", path.display())))?;
+        .map_err(|error| ConfigError::File(format!("{}: cannot be read: {error}", path.display())))?;
     toml::from_str(&text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
         let before = &text.as_bytes()[..at];
         let line = 1 + before.iter().filter(|b| **b == b'\n').count();
         let column = 1 + before.iter().rev().take_while(|b| **b != b'\n').count();
         let message: Vec<_> = error.message().split_whitespace().collect();
-        ConfigError(format!("{}:{line}:{column}: {}", path.display(), message.join(" ")))
+        ConfigError::File(format!("{}:{line}:{column}: {}", path.display(), message.join(" ")))
     })
 }
 
@@ -288,28 +306,29 @@ mod tests {
     use super::*;
 
     fn merged(args: Args, file: &str) -> Result<Config, String> {
-        Config::merge(&args, toml::from_str(file).map_err(|error| error.message().to_owned())?)
+        let file = toml::from_str(file).map_err(|error| error.message().to_owned())?;
+        Config::merge(&args, file, Path::new("test")).map_err(|error| error.to_string())
     }
 
     fn with_root() -> Args {
         Args { document_root: Some("/srv".into()), ..Args::default() }
     }
 
-    fn addresses(config: &Config) -> Vec<String> {
+    fn listen(config: &Config) -> Vec<String> {
         config.listen.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn defaults() {
         let config = merged(Args::default(), "").expect("nothing is valid");
-        assert_eq!(addresses(&config), ["127.0.0.1:8080"]);
+        assert_eq!(listen(&config), ["127.0.0.1:8080"]);
         assert_eq!(config.index, ["index.html"]);
         let times = (config.read_timeout, config.keepalive_timeout, config.send_timeout, config.drain_timeout);
         assert_eq!(times, (15, 65, 60, 30));
         assert_eq!(config.checkalive, 5);
         assert!(config.workers >= 1);
         let config = merged(with_root(), "").expect("a root is enough");
-        assert_eq!(addresses(&config), ["0.0.0.0:8080", "[::]:8080"]);
+        assert_eq!(listen(&config), ["0.0.0.0:8080", "[::]:8080"]);
     }
 
     #[test]
@@ -318,7 +337,7 @@ mod tests {
         let config = merged(Args::default(), file).expect("valid");
         assert_eq!((config.root.as_deref(), config.workers), (Some(Path::new("/file")), 3));
         assert_eq!((config.read_timeout, config.cache_size), (9, 2 << 20));
-        assert_eq!(addresses(&config), ["127.0.0.2:81"]);
+        assert_eq!(listen(&config), ["127.0.0.2:81"]);
         let args = Args {
             address: vec!["[::1]:82".to_owned(), "127.0.0.1".to_owned()],
             port: Some(83),
@@ -326,7 +345,7 @@ mod tests {
             ..with_root()
         };
         let config = merged(args, file).expect("valid");
-        assert_eq!(addresses(&config), ["[::1]:82", "127.0.0.1:83"]);
+        assert_eq!(listen(&config), ["[::1]:82", "127.0.0.1:83"]);
         assert_eq!((config.root.as_deref(), config.workers), (Some(Path::new("/srv")), 1));
     }
 
@@ -366,6 +385,16 @@ mod tests {
             let message = merged(Args::default(), file).expect_err(file);
             assert!(message.contains(named), "{file}: {message}");
         }
+    }
+
+    #[test]
+    fn a_bad_address_is_told_of_the_side_that_named_it() {
+        let args = Args { address: vec!["here".to_owned()], ..Args::default() };
+        let typed = Config::merge(&args, File::default(), Path::new("test")).expect_err("no address");
+        assert!(matches!(&typed, ConfigError::CommandLine(line) if line.contains("--address")), "{typed}");
+        let file = File { listen: Some(vec!["here".to_owned()]), ..File::default() };
+        let written = Config::merge(&Args::default(), file, Path::new("test")).expect_err("no address");
+        assert!(matches!(&written, ConfigError::File(line) if line.starts_with("test: listen")), "{written}");
     }
 
     #[test]

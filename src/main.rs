@@ -3,7 +3,7 @@
 //! Exit codes: 0 all went well, 1 the server could not start, 2 the command line was wrong.
 
 use otus_httpd::cli::{self, Args, Typed};
-use otus_httpd::config::Config;
+use otus_httpd::config::{Config, ConfigError};
 use otus_httpd::observe::log::{self, Verbosity};
 use otus_httpd::server;
 use std::process::ExitCode;
@@ -23,14 +23,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> ExitCode {
-    log::init(match args.verbose {
+    let _log = log::init(match args.verbose {
         0 => Verbosity::Normal,
         1 => Verbosity::Debug,
         _ => Verbosity::Trace,
     });
     let config = match Config::load(args) {
         Ok(config) => config,
-        Err(error) => return fail(1, &error.to_string()),
+        Err(ConfigError::CommandLine(line)) => return fail(2, &line),
+        Err(ConfigError::File(line)) => return fail(1, &line),
     };
     if args.print_config {
         print!("{}", config.to_toml());

@@ -1,5 +1,6 @@
 //! What the server tells of itself: [`log`] sets up the messages, [`access`] says one line an
-//! exchange.
+//! exchange, [`throttle`] keeps floods out.
 
 pub mod access;
 pub mod log;
+pub mod throttle;

@@ -15,6 +15,7 @@ use crate::http::media_type;
 use crate::http::respond::RepresentationMetadata;
 use crate::http::target::SitePath;
 use crate::http::validator::Validators;
+use crate::observe::throttle::Throttle;
 use crate::storage::cache::{Budget, Cache, Weight};
 use crate::storage::file::{Identity, Kind, OpenFile, Opened, ReadFault};
 use crate::storage::flight::Flights;
@@ -50,6 +51,8 @@ pub struct Site {
     content_bytes_max: u64,
     cache: RefCell<Cache<Rc<Known>>>,
     loading: Flights<Result<Located, Errno>>,
+    /// For messages that a request can cause.
+    throttle: Throttle,
 }
 
 /// What a path leads to.
@@ -110,6 +113,7 @@ impl Site {
             content_bytes_max: options.cache.content_bytes_max.min(options.cache.bytes_max),
             cache: RefCell::new(Cache::new(options.cache)),
             loading: Flights::default(),
+            throttle: Throttle::default(),
         }
     }
 
@@ -132,13 +136,18 @@ impl Site {
             Ok(located) => located,
             Err(errno) => {
                 self.cache.borrow_mut().remove(path.as_bytes());
-                Located::Refused(refuse(path, errno))
+                self.tell_refusal(path, errno);
+                Located::Refused(errno.into())
             }
         }
     }
 
     /// Looks after what time changes; called about once a second.
     pub async fn tick(&self) {
+        let suppressed = self.throttle.tick();
+        if suppressed > 0 {
+            tracing::warn!("{suppressed} more messages of that sort within a second");
+        }
         if let Source::Directory(root) = &self.source {
             root.refresh().await;
         }
@@ -164,8 +173,7 @@ impl Site {
             Kind::Directory if !path.is_directory() => return Ok(Located::MissingSlash),
             Kind::Directory => return Err(Errno::NOENT),
             Kind::Special => {
-                tracing::info!(path = %path.as_bytes().escape_ascii(), "not served: neither a regular file nor a directory");
-                return Err(Errno::NOENT);
+                return Err(NOT_REGULAR);
             }
             Kind::Regular => {}
         }
@@ -217,7 +225,7 @@ impl Site {
         let body = match self.read_whole(opened, now).await {
             Ok(body) => body,
             Err(fault) => {
-                log_read_fault(path, &fault);
+                self.tell_read_fault(path, &fault);
                 return Ok(Located::Refused(fault.into()));
             }
         };
@@ -249,6 +257,38 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Tells the log why a path is refused. What every stray link causes is for the debug log;
+    /// what an administrator may have to explain is told, within the quota.
+    fn tell_refusal(&self, path: &SitePath<'_>, errno: Errno) {
+        let path = path.as_bytes().escape_ascii();
+        if matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) {
+            tracing::debug!(%path, "not found");
+        } else if self.throttle.admits() {
+            match errno {
+                Errno::XDEV => tracing::warn!(%path, "not served: a symbolic link leads out of the document root"),
+                Errno::LOOP => tracing::warn!(%path, "not served: symbolic links go in circles"),
+                NOT_REGULAR => tracing::warn!(%path, "not served: neither a regular file nor a directory"),
+                _ => tracing::warn!(%path, "not served: {}", std::io::Error::from(errno)),
+            }
+        }
+    }
+
+    fn tell_read_fault(&self, path: &SitePath<'_>, fault: &ReadFault) {
+        if !self.throttle.admits() {
+            return;
+        }
+        let path = path.as_bytes().escape_ascii();
+        match fault {
+            ReadFault::Changed => tracing::info!(%path, "the file changed while it was read"),
+            ReadFault::Failed(error) => tracing::error!(%path, "reading failed: {error}"),
+        }
+    }
+}
+
+/// Stands for a FIFO, a socket or a device: what opening a socket by its path gives.
+const NOT_REGULAR: Errno = Errno::NXIO;
+
 impl Weight for Rc<Known> {
     fn bytes(&self) -> u64 {
         match &self.representation.body {
@@ -277,24 +317,5 @@ fn metadata(identity: &Identity, media_type: &'static str) -> RepresentationMeta
         media_type,
         complete_length: identity.length,
         validators: Validators::new(identity.modified.unix_nanoseconds(), identity.length),
-    }
-}
-
-fn refuse(path: &SitePath<'_>, errno: Errno) -> Refusal {
-    let path = path.as_bytes().escape_ascii();
-    match errno {
-        Errno::XDEV => tracing::warn!(%path, "not served: a symbolic link leads out of the document root"),
-        Errno::LOOP => tracing::warn!(%path, "not served: symbolic links go in circles"),
-        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => tracing::debug!(%path, "not found"),
-        _ => tracing::warn!(%path, "not served: {}", std::io::Error::from(errno)),
-    }
-    errno.into()
-}
-
-fn log_read_fault(path: &SitePath<'_>, fault: &ReadFault) {
-    let path = path.as_bytes().escape_ascii();
-    match fault {
-        ReadFault::Changed => tracing::info!(%path, "the file changed while it was read"),
-        ReadFault::Failed(error) => tracing::error!(%path, "reading failed: {error}"),
     }
 }
