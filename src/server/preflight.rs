@@ -1,7 +1,7 @@
 //! Checks what must be granted before an executor is started, so that a refusal is one clear line
 //! and not a panic in a thread.
 //!
-//! Order: the document root · limits of the process · io_uring.
+//! Order: the document root · limits of the process · kernel and /proc · io_uring.
 
 use super::{Options, StartError};
 use crate::storage::root::Root;
@@ -18,6 +18,7 @@ pub fn check(options: &Options) -> Result<(), StartError> {
     raise(Resource::Nofile);
     check_locked_memory(raise(Resource::Memlock))?;
     check_kernel()?;
+    check_proc()?;
     check_io_uring()
 }
 
@@ -33,6 +34,7 @@ fn check_root(path: &Path) -> Result<(), StartError> {
                 std::io::ErrorKind::PermissionDenied => {
                     say("permission denied; let the server's user read and enter it (chmod o+rx)")
                 }
+                std::io::ErrorKind::Unsupported => say("a seccomp filter hides openat2; allow it in the filter"),
                 _ => say(&error.to_string()),
             });
         }
@@ -78,6 +80,13 @@ fn check_kernel() -> Result<(), StartError> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Files are opened by way of /proc/self/fd.
+fn check_proc() -> Result<(), StartError> {
+    std::fs::metadata("/proc/self/fd").map(drop).map_err(|error| {
+        StartError(format!("/proc/self/fd is not there ({error}); mount the proc file system on /proc"))
+    })
 }
 
 /// Tries the system call: no file in /proc says all that may forbid it.

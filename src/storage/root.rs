@@ -54,9 +54,12 @@ impl Found {
 }
 
 impl Root {
-    /// Opens the directory at `path`; it must be readable. May block: for start-up.
+    /// Opens the directory at `path`; it must be readable, and look-ups beneath it permitted. May
+    /// block: for start-up.
     pub fn open(path: &Path) -> std::io::Result<Root> {
         let directory = open_directory(path)?;
+        // A look-up that a filter forbids would else make every file seem forbidden.
+        resolve(&directory, b".", BENEATH)?;
         Ok(Root {
             path: Arc::from(path),
             directory: RefCell::new(Arc::new(directory)),
