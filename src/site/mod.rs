@@ -172,9 +172,7 @@ impl Site {
         match found.kind() {
             Kind::Directory if !path.is_directory() => return Ok(Located::MissingSlash),
             Kind::Directory => return Err(Errno::NOENT),
-            Kind::Special => {
-                return Err(NOT_REGULAR);
-            }
+            Kind::Special => return Err(NOT_REGULAR),
             Kind::Regular => {}
         }
         if let Some(representation) = self.unchanged(path, &found.identity(), now) {
@@ -212,7 +210,7 @@ impl Site {
     }
 
     /// Opens the file and, where it is small enough, reads it into the cache. A file that changes
-    /// while it is read is read again: it was just being replaced.
+    /// while it is read is read again: it was just being written.
     async fn load(
         &self,
         path: &SitePath<'_>,
@@ -220,23 +218,22 @@ impl Site {
         media_type: &'static str,
         now: Moment,
     ) -> Result<Located, Errno> {
-        let opened = found.open().await?;
-        let identity = opened.identity();
-        let body = match self.read_whole(opened, now).await {
-            Ok(body) => body,
-            Err(fault) => {
-                self.tell_read_fault(path, &fault);
-                return Ok(Located::Refused(fault.into()));
+        let mut attempts = 0;
+        let (identity, body) = loop {
+            attempts += 1;
+            let opened = found.open().await?;
+            let identity = opened.identity();
+            match self.read_whole(opened, now).await {
+                Ok(body) => break (identity, body),
+                Err(ReadFault::Changed) if attempts < READ_ATTEMPTS_MAX => {}
+                Err(fault) => {
+                    self.tell_read_fault(path, &fault);
+                    return Ok(Located::Refused(fault.into()));
+                }
             }
         };
         let representation = Rc::new(Representation { metadata: metadata(&identity, media_type), body });
-        let known = Known {
-            representation: representation.clone(),
-            identity,
-            checked_tick: Cell::new(now.tick),
-            unsettled: is_unsettled(&identity, now.date),
-        };
-        self.cache.borrow_mut().insert(path.as_bytes(), Rc::new(known));
+        self.remember(path, &representation, identity, now);
         Ok(Located::Representation(representation))
     }
 
@@ -255,7 +252,28 @@ impl Site {
         assert_eq!(bytes.len() as u64, length);
         Ok(Body::Held(Rc::from(bytes)))
     }
+
+    /// Keeps content that is in memory. An open file is not kept: its descriptor would hold the
+    /// disk space of a file that was deleted, for as long as nobody asks for it.
+    fn remember(&self, path: &SitePath<'_>, representation: &Rc<Representation>, identity: Identity, now: Moment) {
+        let mut cache = self.cache.borrow_mut();
+        match representation.body {
+            Body::File(_) => cache.remove(path.as_bytes()),
+            Body::Held(_) => {
+                let known = Known {
+                    representation: representation.clone(),
+                    identity,
+                    checked_tick: Cell::new(now.tick),
+                    unsettled: is_unsettled(&identity, now.date),
+                };
+                cache.insert(path.as_bytes(), Rc::new(known));
+            }
+        }
+    }
 }
+
+/// How often a file that changes while it is read is read in all, for one answer.
+const READ_ATTEMPTS_MAX: u32 = 3;
 
 impl Site {
     /// Tells the log why a path is refused. What every stray link causes is for the debug log;
@@ -291,17 +309,9 @@ const NOT_REGULAR: Errno = Errno::NXIO;
 
 impl Weight for Rc<Known> {
     fn bytes(&self) -> u64 {
-        match &self.representation.body {
-            Body::Held(bytes) => bytes.len() as u64,
-            // A descriptor is dearer than its few bytes: a thousand of them are enough.
-            Body::File(_) => OPEN_FILE_BYTES,
-        }
+        self.representation.metadata.complete_length
     }
 }
-
-/// What an open descriptor counts for in the cache's budget, so that the budget bounds the
-/// number of descriptors too.
-const OPEN_FILE_BYTES: u64 = 64 * 1024;
 
 /// Times are kept by a clock that advances in steps, of 10 ms on the coarsest kernels; this is
 /// well above, and below the second after which the file is looked at again.

@@ -31,7 +31,7 @@ pub struct Root {
 #[derive(Debug)]
 pub struct Found {
     /// An O_PATH descriptor: it names the thing, and cannot read it.
-    path_fd: OwnedFd,
+    path_fd: Arc<OwnedFd>,
     kind: Kind,
     identity: Identity,
 }
@@ -48,8 +48,9 @@ impl Found {
     }
 
     /// Opens the file for reading, on the blocking pool.
-    pub async fn open(self) -> Result<Opened, Errno> {
-        pool::run(move || Opened::open(&self.path_fd)).await
+    pub async fn open(&self) -> Result<Opened, Errno> {
+        let path_fd = self.path_fd.clone();
+        pool::run(move || Opened::open(&path_fd)).await
     }
 }
 
@@ -123,7 +124,7 @@ fn resolve(directory: &OwnedFd, relative: &[u8], flags: ResolveFlags) -> Result<
     let path_fd = rustix::fs::openat2(directory, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)?;
     let patience = if flags.contains(ResolveFlags::CACHED) { Patience::Never } else { Patience::AsNeeded };
     let (kind, identity) = facts(&path_fd, patience)?;
-    Ok(Found { path_fd, kind, identity })
+    Ok(Found { path_fd: Arc::new(path_fd), kind, identity })
 }
 
 /// A look-up that may wait for the disk.
