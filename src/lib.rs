@@ -22,7 +22,7 @@
 //! - The status is never written before the file is open and its length known.
 //! - Every wait has a deadline; every queue, buffer and loop has a named limit.
 //! - `unsafe` stands in five files only, each use argued beside it: `storage::file`,
-//!   `connection::outbox`, `server::preflight`, `server::ring`, `server::worker`.
+//!   `connection::socket`, `server::preflight`, `server::ring`, `server::worker`.
 
 pub mod cli;
 pub mod config;

@@ -10,6 +10,7 @@ pub mod close;
 pub mod inbox;
 pub mod outbox;
 pub mod roster;
+mod socket;
 mod transfer;
 
 use crate::exchange::{self, Answer, Outgoing};
@@ -105,6 +106,11 @@ async fn await_head(
     }
     match inbox.fill(stream, shard, place).await {
         Ok(Fill::Some) => Ok(()),
+        // A request came in the moment in which the server began to stop: it is answered.
+        Err(Close::Interrupted(Interrupt::Draining)) if socket::has_unread(stream) => {
+            place.begin(Phase::Head);
+            inbox.fill(stream, shard, place).await.map(drop)
+        }
         Ok(Fill::End) if inbox.unread().is_empty() => Err(Close::ByPeer),
         Ok(Fill::End) => Err(Close::MidHead),
         Err(Close::Interrupted(Interrupt::TimedOut(Phase::Head))) if !inbox.unread().is_empty() => {

@@ -3,17 +3,12 @@
 //!
 //! Invariant: bytes leave in the order in which they were put in.
 
-// The one unsafe call is argued beside it.
-#![allow(unsafe_code)]
-
 use super::close::Close;
 use super::roster::{Phase, Place};
+use super::socket;
 use crate::shard::Buffers;
 use futures_lite::AsyncWriteExt;
 use glommio::net::TcpStream;
-use rustix::net::{SendAncillaryBuffer, SendFlags};
-use std::io::IoSlice;
-use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The bytes of one connection that are to go out.
 #[derive(Default)]
@@ -50,7 +45,7 @@ impl Outbox {
         }
         // One call for both: a head that travels alone is a small packet that wakes the client
         // for nothing.
-        let sent = send_now(stream, [&self.buffer, content])?;
+        let sent = socket::send_now(stream, [&self.buffer, content])?;
         let head_bytes = self.buffer.len();
         if sent < head_bytes {
             send_all(stream, place, &self.buffer[sent..]).await?;
@@ -82,16 +77,4 @@ async fn send_all(stream: &mut TcpStream, place: &Place, mut bytes: &[u8]) -> Re
         bytes = &bytes[count..];
     }
     Ok(())
-}
-
-/// Sends as much of two pieces as the socket takes without waiting.
-fn send_now(stream: &TcpStream, pieces: [&[u8]; 2]) -> std::io::Result<usize> {
-    // SAFETY: the descriptor belongs to `stream`, which outlives this borrow.
-    let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    match rustix::net::sendmsg(socket, &pieces.map(IoSlice::new), &mut SendAncillaryBuffer::default(), flags) {
-        Ok(count) => Ok(count),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
-        Err(errno) => Err(errno.into()),
-    }
 }

@@ -17,13 +17,16 @@ use crate::storage::root::Root;
 use futures_lite::{AsyncReadExt, FutureExt, future};
 use glommio::net::{TcpListener, TcpStream, UnixStream};
 use glommio::timer::sleep;
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, Task};
 use rustix::io::Errno;
 use socket2::Socket;
+use std::future::poll_fn;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What one worker is told.
@@ -91,27 +94,27 @@ async fn work(assignment: Assignment, options: &Options, pulse: &Pulse, ready: i
     let shard = Rc::new(Shard::new(site, options.head_limits));
     let roster = Roster::new(options.connection_limits);
 
-    let mut accepting = Vec::new();
+    let mut tasks = vec![glommio::spawn_local(keep_house(shard.clone()))];
     for socket in &assignment.listeners {
         let socket = socket.try_clone().map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
         // SAFETY: the descriptor is given away by into_raw_fd and owned by the listener from here.
         let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
-        accepting.push(glommio::spawn_local(accept(listener, shard.clone(), roster.clone())));
+        tasks.push(glommio::spawn_local(accept(listener, shard.clone(), roster.clone())));
     }
-    let housekeeping = glommio::spawn_local(keep_house(shard.clone()));
     // SAFETY: as above, for the stream that says stop.
     let mut stop = unsafe { UnixStream::from_raw_fd(assignment.stop.into_raw_fd()) };
     ready();
 
-    // What is raced against the stop never ends by itself; if it panics, the panic goes on here.
+    // What is raced against the stop never ends by itself; if it panics, the panic goes on here,
+    // so that a worker is never half alive.
     let heart = beat(&shard, &roster, pulse);
     let faults = fault::watch(assignment.index);
     let stopped = async { drop(stop.read(&mut [0]).await) };
-    stopped.or(heart).or(faults).await;
+    stopped.or(heart).or(faults).or(any_ends(&mut tasks)).await;
 
     tracing::debug!("worker {}: {} connections to finish", assignment.index, roster.len());
     shard.draining.set(true);
-    for task in accepting {
+    for task in tasks {
         task.cancel().await;
     }
     for socket in assignment.listeners {
@@ -126,8 +129,16 @@ async fn work(assignment: Assignment, options: &Options, pulse: &Pulse, ready: i
         let cut = roster.len();
         tracing::warn!("worker {}: {cut} connections did not finish in time and were cut", assignment.index);
     }
-    housekeeping.cancel().await;
     Ok(())
+}
+
+/// Waits for the first of `tasks` to end; goes on with the panic of one that panicked.
+async fn any_ends(tasks: &mut [Task<()>]) {
+    poll_fn(|cx| {
+        let ended = tasks.iter_mut().any(|task| Pin::new(task).poll(cx).is_ready());
+        if ended { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// The heart: once a second, on the second.
