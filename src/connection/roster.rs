@@ -56,6 +56,9 @@ pub enum Interrupt {
     /// The server stops, and the connection was idle.
     #[error("the server stops")]
     Draining,
+    /// The worker dies.
+    #[error("the worker dies")]
+    Aborted,
 }
 
 /// The register of one core's connections.
@@ -63,13 +66,20 @@ pub struct Roster {
     limits: Limits,
     tick: Cell<u64>,
     draining: Cell<bool>,
+    aborted: Cell<bool>,
     watches: RefCell<Slab<Rc<Watch>>>,
 }
 
 impl Roster {
     /// An empty register.
     pub fn new(limits: Limits) -> Rc<Roster> {
-        Rc::new(Roster { limits, tick: Cell::new(0), draining: Cell::new(false), watches: RefCell::default() })
+        Rc::new(Roster {
+            limits,
+            tick: Cell::new(0),
+            draining: Cell::new(false),
+            aborted: Cell::new(false),
+            watches: RefCell::default(),
+        })
     }
 
     /// Registers a connection that was just accepted.
@@ -113,6 +123,14 @@ impl Roster {
             if watch.phase.get() == Phase::Fresh {
                 watch.deadline_tick.set(self.deadline(Phase::Fresh));
             }
+            watch.wake();
+        }
+    }
+
+    /// Ends all waits, whatever for: nobody will look after these connections any more.
+    pub fn abort(&self) {
+        self.aborted.set(true);
+        for (_, watch) in self.watches.borrow().iter() {
             watch.wake();
         }
     }
@@ -178,6 +196,9 @@ impl Place {
             if self.watch.timed_out.replace(false) {
                 return Poll::Ready(Err(Interrupt::TimedOut(phase)));
             }
+            if self.roster.aborted.get() {
+                return Poll::Ready(Err(Interrupt::Aborted));
+            }
             if phase == Phase::Idle && self.roster.draining.get() {
                 return Poll::Ready(Err(Interrupt::Draining));
             }
@@ -235,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_ends_idle_waits_only() {
+    fn a_drain_ends_idle_waits_and_an_abort_all() {
         let roster = Roster::new(LIMITS);
         let (idle, sending) = (roster.enter(), roster.enter());
         idle.begin(Phase::Idle);
@@ -246,6 +267,8 @@ mod tests {
         assert_eq!(block_on(poll_once(sending.guard(pending::<()>()))), None);
         // A request that is already there is still taken.
         assert_eq!(block_on(idle.guard(std::future::ready(1))), Ok(1));
+        roster.abort();
+        assert_eq!(block_on(poll_once(sending.guard(pending::<()>()))), Some(Err(Interrupt::Aborted)));
         drop((idle, sending));
         assert!(roster.is_empty());
     }

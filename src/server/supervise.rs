@@ -6,7 +6,7 @@
 
 use super::listen::Sockets;
 use super::signal::Signals;
-use super::worker::{self, Assignment, Pulse};
+use super::worker::{self, Assignment, Ending, Pulse};
 use super::{Options, StartError, ring};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Read, Write};
@@ -54,16 +54,6 @@ fn announce(options: &Options, addresses: &[SocketAddr]) {
 enum Event {
     Ready(usize),
     Ended(usize, Ending),
-}
-
-/// How a worker's thread ended.
-enum Ending {
-    /// It was told to stop, and did.
-    Stopped,
-    /// It could not start.
-    Failed(String),
-    /// It panicked.
-    Died,
 }
 
 /// The workers, and the means to hear of them.
@@ -266,10 +256,7 @@ impl Post {
             let mut last_words = last_words;
             let reporter = last_words.reporter.clone();
             let ready = || reporter.report(Event::Ready(index));
-            last_words.ending = Some(match worker::run(assignment, &options, &pulse, ready) {
-                Ok(()) => Ending::Stopped,
-                Err(why) => Ending::Failed(why),
-            });
+            last_words.ending = Some(worker::run(assignment, &options, &pulse, ready));
         })?;
         self.stop = Some(stop);
         self.state = State::Starting;
@@ -309,7 +296,7 @@ impl Post {
     }
 }
 
-/// Reports how a worker's thread ended, also when it ended by a panic.
+/// Reports how a worker's thread ended, also when a panic unwound it.
 struct LastWords {
     index: usize,
     reporter: Reporter,

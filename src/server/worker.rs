@@ -4,7 +4,7 @@
 //! drain.
 //!
 //! Invariant: a panic in one connection's task ends that connection only; any other panic ends
-//! the worker, and the supervisor starts it anew.
+//! the worker and closes its connections, and the supervisor starts it anew.
 
 // Descriptors are handed to the engine by number; each such call is argued beside it.
 #![allow(unsafe_code)]
@@ -56,8 +56,19 @@ impl Pulse {
     }
 }
 
+/// How a worker ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was told to stop, and did.
+    Stopped,
+    /// It could not start.
+    Failed(String),
+    /// It panicked.
+    Died,
+}
+
 /// Serves until told to stop; `ready` is called once connections are accepted.
-pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl FnOnce()) -> Result<(), String> {
+pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl FnOnce()) -> Ending {
     let executor = LocalExecutorBuilder::new(Placement::Fixed(assignment.cpu))
         .name("otus-httpd")
         .ring_depth(RING_ENTRIES)
@@ -65,9 +76,11 @@ pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl
         .preempt_timer(PREEMPT_AFTER)
         // Look-ups that wait for the disk must not wait for the worker's CPU as well.
         .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
-        .make()
-        .map_err(|error| format!("the executor cannot be made: {error}"))?;
-    executor.run(work(assignment, options, pulse, ready))
+        .make();
+    match executor {
+        Ok(executor) => executor.run(work(assignment, options, pulse, ready)).unwrap_or_else(Ending::Failed),
+        Err(error) => Ending::Failed(format!("the executor cannot be made: {error}")),
+    }
 }
 
 /// Submissions that a ring takes before it must be handed to the kernel.
@@ -82,7 +95,13 @@ const PREEMPT_AFTER: Duration = Duration::from_millis(5);
 /// Threads a worker has for look-ups and opens that may wait for the disk.
 const BLOCKING_THREADS: usize = 4;
 
-async fn work(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl FnOnce()) -> Result<(), String> {
+/// The life of a worker; an error is one of its start.
+async fn work(
+    assignment: Assignment,
+    options: &Options,
+    pulse: &Pulse,
+    ready: impl FnOnce(),
+) -> Result<Ending, String> {
     let source = match &options.root {
         None => Source::Welcome,
         Some(path) => {
@@ -105,32 +124,40 @@ async fn work(assignment: Assignment, options: &Options, pulse: &Pulse, ready: i
     let mut stop = unsafe { UnixStream::from_raw_fd(assignment.stop.into_raw_fd()) };
     ready();
 
-    // What is raced against the stop never ends by itself; if it panics, the panic goes on here,
-    // so that a worker is never half alive.
+    // What is raced against the stop never ends by itself; if it panics, the worker dies of it, so
+    // that it is never half alive.
     let heart = beat(&shard, &roster, pulse);
     let faults = fault::watch(assignment.index);
     let stopped = async { drop(stop.read(&mut [0]).await) };
-    stopped.or(heart).or(faults).or(any_ends(&mut tasks)).await;
-
-    tracing::debug!("worker {}: {} connections to finish", assignment.index, roster.len());
-    shard.draining.set(true);
+    let life = AssertUnwindSafe(stopped.or(heart).or(faults).or(any_ends(&mut tasks)));
+    let died = life.catch_unwind().await.is_err();
     for task in tasks {
         task.cancel().await;
     }
+    if died {
+        // The engine would forget the tasks of a thread that unwinds, with their sockets open, and
+        // their clients would wait for nothing.
+        roster.abort();
+        within(ABORT_TIMEOUT, emptied(&roster)).await;
+        return Ok(Ending::Died);
+    }
+
+    tracing::debug!("worker {}: {} connections to finish", assignment.index, roster.len());
+    shard.draining.set(true);
     for socket in assignment.listeners {
         accept_queued(&socket, &shard, &roster);
     }
     roster.drain();
-    let finished = drained(&roster).or(async {
-        sleep(options.drain_timeout).await;
-        false
-    });
-    if !beat_until(&shard, &roster, pulse, finished).await {
+    let drained = within(options.drain_timeout, emptied(&roster));
+    if !beat_until(&shard, &roster, pulse, drained).await {
         let cut = roster.len();
         tracing::warn!("worker {}: {cut} connections did not finish in time and were cut", assignment.index);
     }
-    Ok(())
+    Ok(Ending::Stopped)
 }
+
+/// How long a dying worker waits for its connections to close.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Waits for the first of `tasks` to end; goes on with the panic of one that panicked.
 async fn any_ends(tasks: &mut [Task<()>]) {
@@ -224,11 +251,23 @@ fn accept_queued(socket: &Socket, shard: &Rc<Shard>, roster: &Rc<Roster>) {
 }
 
 /// Waits until no connection is left.
-async fn drained(roster: &Roster) -> bool {
+async fn emptied(roster: &Roster) {
     while !roster.is_empty() {
         sleep(Duration::from_millis(10)).await;
     }
-    true
+}
+
+/// Whether `future` ended in time.
+async fn within(time: Duration, future: impl Future<Output = ()>) -> bool {
+    let in_time = async {
+        future.await;
+        true
+    };
+    let too_late = async {
+        sleep(time).await;
+        false
+    };
+    in_time.or(too_late).await
 }
 
 /// What an accept loop does about failures: it pauses when descriptors run out, for trying on
