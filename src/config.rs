@@ -46,6 +46,8 @@ pub struct Config {
     pub head_bytes_max: usize,
     /// Bytes of a request target.
     pub target_bytes_max: usize,
+    /// Ranges of one request that are answered.
+    pub max_ranges: usize,
     /// Bytes of file content that all workers together keep in memory.
     pub cache_size: u64,
     /// Bytes of the largest file that is kept in memory.
@@ -70,6 +72,7 @@ struct File {
     checkalive: Option<u32>,
     head_bytes_max: Option<usize>,
     target_bytes_max: Option<usize>,
+    max_ranges: Option<usize>,
     cache_size: Option<Bytes>,
     cache_file_size_max: Option<Bytes>,
 }
@@ -157,6 +160,7 @@ impl Config {
             checkalive: seconds("checkalive", args.checkalive.or(file.checkalive), 5)?,
             head_bytes_max: file.head_bytes_max.unwrap_or(16 * 1024),
             target_bytes_max: file.target_bytes_max.unwrap_or(8 * 1024),
+            max_ranges: file.max_ranges.unwrap_or(16),
             cache_size: bytes("cache_size", file.cache_size, 128 * 1024 * 1024)?,
             cache_file_size_max: bytes("cache_file_size_max", file.cache_file_size_max, 1024 * 1024)?,
             listen_is_default,
@@ -171,6 +175,9 @@ impl Config {
         }
         if self.target_bytes_max < 128 || self.target_bytes_max >= self.head_bytes_max {
             return Err("target_bytes_max: expected a number from 128 to less than head_bytes_max".to_owned());
+        }
+        if self.max_ranges > RANGES_CEILING {
+            return Err(format!("max_ranges: expected a number from 0 to {RANGES_CEILING}"));
         }
         for name in &self.index {
             if name.is_empty() || name.contains('/') || name.contains('\0') || name.starts_with('.') {
@@ -198,6 +205,7 @@ impl Config {
                 linger_seconds: LINGER_SECONDS,
             },
             head_limits: HeadLimits { head_bytes_max: self.head_bytes_max, target_bytes_max: self.target_bytes_max },
+            ranges_max: self.max_ranges,
             cache: Budget {
                 bytes_max: self.cache_size / self.workers as u64,
                 content_bytes_max: self.cache_file_size_max,
@@ -261,6 +269,9 @@ fn parse_address(text: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         Err(error) => Err(format!("not an address, and no name that resolves to one: {error}")),
     }
 }
+
+/// A head of the usual limit names few more.
+const RANGES_CEILING: usize = 1000;
 
 const SECONDS_MAX: u32 = 86_400;
 
@@ -379,6 +390,7 @@ mod tests {
             ("cache_size = '64 lightyears'", "cache_size"),
             ("head_bytes_max = 1000000", "head_bytes_max"),
             ("target_bytes_max = 20000", "target_bytes_max"),
+            ("max_ranges = 2000", "max_ranges"),
             ("index = ['../x']", "index"),
             ("listen = ['here']", "here"),
         ] {

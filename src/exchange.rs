@@ -6,8 +6,10 @@
 //! Invariant: when the status line is written, the file is open and its length is known.
 
 use crate::http::method::Method;
+use crate::http::multipart;
+use crate::http::range::ByteRange;
 use crate::http::request::{BadRequest, Persistence, RequestHead};
-use crate::http::respond::{self, Now};
+use crate::http::respond::{self, Context, Now, RepresentationMetadata};
 use crate::http::response::{Content, Response};
 use crate::http::status::Status;
 use crate::http::target::{RequestTarget, SitePath};
@@ -33,9 +35,20 @@ pub struct Answer {
 pub enum Outgoing {
     /// None, or it went with the head.
     Nothing,
-    /// Bytes in memory; the range is not empty.
+    /// One run of bytes.
+    Piece(Piece),
+    /// Several, in order.
+    Pieces(Vec<Piece>),
+}
+
+/// A run of bytes to send; it is not empty.
+#[derive(Debug)]
+pub enum Piece {
+    /// Made for this answer.
+    Text(Vec<u8>),
+    /// In memory, shared with the cache.
     Held(Rc<[u8]>, Range<usize>),
-    /// Bytes on disk; the range is not empty.
+    /// On disk.
     File(Rc<OpenFile>, Range<u64>),
 }
 
@@ -43,7 +56,7 @@ pub enum Outgoing {
 pub async fn answer(shard: &Shard, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
     let now = shard.clock.now();
     let persistence = if shard.draining.get() { Persistence::Close } else { head.persistence };
-    let writing = Writing { head, now: &now, persistence };
+    let writing = Writing { shard, head, now: &now, persistence };
     if head.method == Method::Other {
         return writing.finish(respond::method_not_allowed(head, page::of(Status::METHOD_NOT_ALLOWED)), None, out);
     }
@@ -57,7 +70,9 @@ pub async fn answer(shard: &Shard, head: &RequestHead<'_>, out: &mut Vec<u8>) ->
     };
     match shard.site.locate(&path, Moment { tick: shard.clock.ticks(), date: now.date }).await {
         Located::Representation(representation) => {
-            let response = respond::representation(head, &representation.metadata, &now, page::of);
+            let context =
+                Context { now: &now, boundary: &shard.boundary, ranges_max: shard.ranges_max, page: page::of };
+            let response = respond::representation(head, &representation.metadata, &context);
             writing.finish(response, Some(&representation), out)
         }
         Located::MissingSlash => {
@@ -117,6 +132,7 @@ fn status_of(refusal: Refusal) -> Status {
 
 /// What every answer to a parsed head needs beside its response.
 struct Writing<'a> {
+    shard: &'a Shard,
     head: &'a RequestHead<'a>,
     now: &'a Now,
     persistence: Persistence,
@@ -126,26 +142,46 @@ impl Writing<'_> {
     fn finish(&self, response: Response<'_>, representation: Option<&Representation>, out: &mut Vec<u8>) -> Answer {
         response.encode(&self.now.text, self.persistence, out);
         access::answered(self.head, &response);
-        Answer { content: outgoing(response.content, representation), persistence: self.persistence }
+        let content = match (response.content, representation) {
+            (Content::Whole, Some(representation)) => whole(representation),
+            (Content::Part(range), Some(representation)) => Outgoing::Piece(piece(representation, range)),
+            (Content::Parts(ranges), Some(representation)) => self.pieces(representation, &ranges),
+            // A text went with the head; the others have none.
+            _ => Outgoing::Nothing,
+        };
+        Answer { content, persistence: self.persistence }
+    }
+
+    /// The parts of a representation, each behind its own head.
+    fn pieces(&self, representation: &Representation, ranges: &[ByteRange]) -> Outgoing {
+        let boundary = &self.shard.boundary;
+        let RepresentationMetadata { media_type, complete_length, .. } = representation.metadata;
+        let mut pieces = Vec::with_capacity(2 * ranges.len() + 1);
+        for range in ranges {
+            let mut part_head = Vec::new();
+            multipart::write_part_head(boundary, media_type, *range, complete_length, &mut part_head);
+            pieces.push(Piece::Text(part_head));
+            pieces.push(piece(representation, *range));
+        }
+        let mut end = Vec::new();
+        multipart::write_end(boundary, &mut end);
+        pieces.push(Piece::Text(end));
+        Outgoing::Pieces(pieces)
     }
 }
 
-fn outgoing(content: Content, representation: Option<&Representation>) -> Outgoing {
-    let range = match content {
-        Content::Absent | Content::Withheld | Content::Text(_) => return Outgoing::Nothing,
-        Content::Whole => None,
-        Content::Part(range) => Some(range.start()..range.end()),
-    };
-    let representation = representation.expect("only the answer with a representation sends parts of one");
-    let range = range.unwrap_or(0..representation.metadata.complete_length);
-    if range.is_empty() {
-        return Outgoing::Nothing;
-    }
+fn whole(representation: &Representation) -> Outgoing {
+    // The empty file has no piece to send.
+    let range = ByteRange::new(0, representation.metadata.complete_length);
+    range.map_or(Outgoing::Nothing, |range| Outgoing::Piece(piece(representation, range)))
+}
+
+fn piece(representation: &Representation, range: ByteRange) -> Piece {
     match &representation.body {
         Body::Held(bytes) => {
             let index = |position| usize::try_from(position).expect("the range lies inside bytes that are in memory");
-            Outgoing::Held(bytes.clone(), index(range.start)..index(range.end))
+            Piece::Held(bytes.clone(), index(range.start())..index(range.end()))
         }
-        Body::File(file) => Outgoing::File(file.clone(), range),
+        Body::File(file) => Piece::File(file.clone(), range.start()..range.end()),
     }
 }

@@ -7,10 +7,12 @@
 //! a second old reads it instead of asking the kernel.
 
 use crate::http::date::HttpDate;
+use crate::http::multipart::Boundary;
 use crate::http::request::HeadLimits;
 use crate::http::respond::Now;
 use crate::site::Site;
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +22,10 @@ pub struct Shard {
     pub site: Site,
     /// Limits on request heads.
     pub head_limits: HeadLimits,
+    /// Ranges of one request that are answered.
+    pub ranges_max: usize,
+    /// What separates the parts of an answer.
+    pub boundary: Boundary,
     /// The time of this tick.
     pub clock: Clock,
     /// Spare buffers for heads that come in and answers that go out.
@@ -32,16 +38,25 @@ pub struct Shard {
 
 impl Shard {
     /// A shard that serves `site`.
-    pub fn new(site: Site, head_limits: HeadLimits) -> Shard {
+    pub fn new(site: Site, head_limits: HeadLimits, ranges_max: usize) -> Shard {
         Shard {
             site,
             head_limits,
+            ranges_max,
+            boundary: Boundary::new(random_bits()),
             clock: Clock::new(),
             buffers: Buffers::default(),
             read_ahead: Rc::default(),
             draining: Cell::new(false),
         }
     }
+}
+
+/// Bits that nobody who writes a file can know.
+fn random_bits() -> u128 {
+    // Each state is seeded by the system; hashing nothing gives away the seed's digest only.
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    half() << 64 | half()
 }
 
 /// The time as of the last tick, in every form that answers need.

@@ -13,7 +13,7 @@ pub mod roster;
 mod socket;
 mod transfer;
 
-use crate::exchange::{self, Answer, Outgoing};
+use crate::exchange::{self, Answer, Outgoing, Piece};
 use crate::http::request::{self, Parse, Persistence, RequestContent};
 use crate::shard::Shard;
 use close::Close;
@@ -132,9 +132,37 @@ async fn send_content(
 ) -> Result<(), Close> {
     match answer.content {
         Outgoing::Nothing => Ok(()),
-        Outgoing::Held(bytes, range) => outbox.send(stream, place, &bytes[range]).await,
+        Outgoing::Piece(piece) => send_piece(stream, shard, place, outbox, piece).await,
+        // Boxed, as below: few answers have parts, and every connection would carry their state.
+        Outgoing::Pieces(pieces) => Box::pin(send_pieces(stream, shard, place, outbox, pieces)).await,
+    }
+}
+
+async fn send_pieces(
+    stream: &mut TcpStream,
+    shard: &Rc<Shard>,
+    place: &Place,
+    outbox: &mut Outbox,
+    pieces: Vec<Piece>,
+) -> Result<(), Close> {
+    for piece in pieces {
+        send_piece(stream, shard, place, outbox, piece).await?;
+    }
+    Ok(())
+}
+
+async fn send_piece(
+    stream: &mut TcpStream,
+    shard: &Rc<Shard>,
+    place: &Place,
+    outbox: &mut Outbox,
+    piece: Piece,
+) -> Result<(), Close> {
+    match piece {
+        Piece::Text(bytes) => outbox.send(stream, place, &bytes).await,
+        Piece::Held(bytes, range) => outbox.send(stream, place, &bytes[range]).await,
         // Boxed, so that the thousands of connections that send no file do not carry its state.
-        Outgoing::File(file, range) => Box::pin(transfer::send_file(stream, shard, place, outbox, file, range)).await,
+        Piece::File(file, range) => Box::pin(transfer::send_file(stream, shard, place, outbox, file, range)).await,
     }
 }
 
@@ -164,7 +192,7 @@ mod tests {
                 disk_seconds: 1,
                 linger_seconds: 1,
             });
-            size_of_val(&serve(stream, Rc::new(Shard::new(site, head_limits)), roster))
+            size_of_val(&serve(stream, Rc::new(Shard::new(site, head_limits, 1)), roster))
         });
         assert!(bytes <= 1024, "{bytes} bytes");
     }

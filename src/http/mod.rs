@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`request`] parses a head, [`target`] turns its target into a path,
 //! [`respond`] decides the answer from the head and the facts of the selected representation
-//! (with [`precondition`] and [`range`]), [`response`] writes the answer's head.
+//! (with [`precondition`] and [`range`]), [`response`] writes the answer's head, [`multipart`] the
+//! heads of several parts.
 //!
 //! Invariant: nothing here reads a clock, a file or a socket. Time and metadata are arguments.
 
@@ -11,6 +12,7 @@ pub mod fields;
 pub mod grammar;
 pub mod media_type;
 pub mod method;
+pub mod multipart;
 pub mod precondition;
 pub mod range;
 pub mod request;

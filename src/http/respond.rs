@@ -6,6 +6,7 @@
 use super::date::{DateText, HttpDate};
 use super::fields::FieldName;
 use super::method::Method;
+use super::multipart::{self, Boundary};
 use super::precondition::{self, Verdict};
 use super::range::{self, ByteRange, Selection};
 use super::request::RequestHead;
@@ -40,14 +41,26 @@ impl Now {
     }
 }
 
-/// The answer to GET or HEAD of a representation that exists. `page` gives the text for a status
-/// that needs one.
+/// What an answer takes from the server that gives it.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The moment of the answer.
+    pub now: &'a Now,
+    /// What separates several parts.
+    pub boundary: &'a Boundary,
+    /// Ranges of one request that are answered; more are ignored.
+    pub ranges_max: usize,
+    /// The text for a status that needs one.
+    pub page: fn(Status) -> &'static str,
+}
+
+/// The answer to GET or HEAD of a representation that exists.
 pub fn representation<'a>(
     head: &RequestHead<'_>,
     metadata: &'a RepresentationMetadata,
-    now: &'a Now,
-    page: impl Fn(Status) -> &'static str,
+    context: &Context<'a>,
 ) -> Response<'a> {
+    let Context { now, page, .. } = *context;
     // RFC 9110 §8.8.2.1: a modification date in the future is replaced by the answer's own.
     let mut validators = metadata.validators;
     let last_modified = if validators.last_modified > now.date {
@@ -75,9 +88,15 @@ pub fn representation<'a>(
         accept_ranges: Some("bytes"),
         ..ResponseFields::default()
     };
-    match selection(head, complete_length, &validators, now.date) {
-        Selection::Whole => Response { status: Status::OK, fields, content: withhold(head, Content::Whole) },
+    let whole = |fields| Response { status: Status::OK, fields, content: withhold(head, Content::Whole) };
+    match selection(head, complete_length, &validators, context) {
+        Selection::Whole => whole(fields),
         Selection::Part(range) => partial(fields, range, complete_length),
+        Selection::Parts(parts) => {
+            let length = multipart::content_length(context.boundary, metadata.media_type, &parts, complete_length);
+            // Parts that cost more than the whole are not worth their frames (RFC 9110 §14.2).
+            if length >= complete_length { whole(fields) } else { several(fields, parts, length, context.boundary) }
+        }
         Selection::Unsatisfiable => {
             let mut response = text(head, Status::RANGE_NOT_SATISFIABLE, page(Status::RANGE_NOT_SATISFIABLE));
             response.fields.content_range = Some(ContentRange::Unsatisfied { complete_length });
@@ -119,13 +138,18 @@ pub fn bad_request(status: Status, page: &'static str) -> Response<'static> {
 /// Descriptors come back within moments, when other transfers end.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-fn selection(head: &RequestHead<'_>, complete_length: u64, validators: &Validators, now: HttpDate) -> Selection {
+fn selection(
+    head: &RequestHead<'_>,
+    complete_length: u64,
+    validators: &Validators,
+    context: &Context<'_>,
+) -> Selection {
     // RFC 9110 §14.2: Range is defined for GET only.
-    if head.method != Method::Get || !precondition::range_applies(&head.fields, validators, now) {
+    if head.method != Method::Get || !precondition::range_applies(&head.fields, validators, context.now.date) {
         return Selection::Whole;
     }
     match head.fields.only(FieldName::Range) {
-        Some(value) => range::select(value, complete_length),
+        Some(value) => range::select(value, complete_length, context.ranges_max),
         None => Selection::Whole,
     }
 }
@@ -135,6 +159,18 @@ fn partial(mut fields: ResponseFields<'_>, range: ByteRange, complete_length: u6
     fields.content_length = Some(range.length());
     fields.content_range = Some(ContentRange::Part { range, complete_length });
     Response { status: Status::PARTIAL_CONTENT, fields, content: Content::Part(range) }
+}
+
+/// RFC 9110 §15.3.7.2: Content-Range belongs to each part, not to the answer.
+fn several<'a>(
+    mut fields: ResponseFields<'a>,
+    parts: Box<[ByteRange]>,
+    length: u64,
+    boundary: &'a Boundary,
+) -> Response<'a> {
+    fields.content_type = Some(boundary.content_type());
+    fields.content_length = Some(length);
+    Response { status: Status::PARTIAL_CONTENT, fields, content: Content::Parts(parts) }
 }
 
 fn text(head: &RequestHead<'_>, status: Status, page: &'static str) -> Response<'static> {
@@ -166,8 +202,8 @@ mod tests {
     fn metadata() -> RepresentationMetadata {
         RepresentationMetadata {
             media_type: "text/plain",
-            complete_length: 100,
-            validators: Validators::new(i128::from(MODIFIED) * 1_000_000_000, 100),
+            complete_length: 1000,
+            validators: Validators::new(i128::from(MODIFIED) * 1_000_000_000, 1000),
         }
     }
 
@@ -176,21 +212,43 @@ mod tests {
         let bytes = format!("{request_line}\r\nHost: a\r\n{}\r\n", lines.replace("TAG", &tag));
         let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024 };
         let Ok(Parse::Complete(head)) = parse(bytes.as_bytes(), &limits) else { panic!("{bytes}") };
-        look(representation(&head, &metadata(), &Now::new(HttpDate::from_unix(MODIFIED + 1000)), |_| PAGE));
+        look(representation(&head, &metadata(), &context(&Now::new(HttpDate::from_unix(MODIFIED + 1000)))));
+    }
+
+    fn context(now: &Now) -> Context<'_> {
+        static BOUNDARY: std::sync::LazyLock<Boundary> = std::sync::LazyLock::new(|| Boundary::new(1));
+        Context { now, boundary: &BOUNDARY, ranges_max: 16, page: |_| PAGE }
     }
 
     #[test]
     fn statuses_and_content() {
-        let part = |start, end| Content::Part(ByteRange::new(start, end).expect("not empty"));
+        let range = |start, end| ByteRange::new(start, end).expect("not empty");
+        let part = |start, end| Content::Part(range(start, end));
+        let parts =
+            |ranges: &[(u64, u64)]| Content::Parts(ranges.iter().map(|(start, end)| range(*start, *end)).collect());
         for (line, lines, status, content, length) in [
-            ("GET / HTTP/1.1", "", Status::OK, Content::Whole, Some(100)),
-            ("HEAD / HTTP/1.1", "", Status::OK, Content::Withheld, Some(100)),
+            ("GET / HTTP/1.1", "", Status::OK, Content::Whole, Some(1000)),
+            ("HEAD / HTTP/1.1", "", Status::OK, Content::Withheld, Some(1000)),
             ("GET / HTTP/1.1", "Range: bytes=10-19\r\n", Status::PARTIAL_CONTENT, part(10, 20), Some(10)),
-            ("GET / HTTP/1.1", "Range: bytes=-1\r\nIf-Range: TAG\r\n", Status::PARTIAL_CONTENT, part(99, 100), Some(1)),
-            ("GET / HTTP/1.1", "Range: bytes=-1\r\nIf-Range: \"x\"\r\n", Status::OK, Content::Whole, Some(100)),
-            ("HEAD / HTTP/1.1", "Range: bytes=10-19\r\n", Status::OK, Content::Withheld, Some(100)),
-            ("GET / HTTP/1.1", "Range: bytes=0-0\r\nRange: bytes=1-1\r\n", Status::OK, Content::Whole, Some(100)),
-            ("GET / HTTP/1.1", "Range: bytes=100-\r\n", Status::RANGE_NOT_SATISFIABLE, Content::Text(PAGE), Some(11)),
+            (
+                "GET / HTTP/1.1",
+                "Range: bytes=-1\r\nIf-Range: TAG\r\n",
+                Status::PARTIAL_CONTENT,
+                part(999, 1000),
+                Some(1),
+            ),
+            ("GET / HTTP/1.1", "Range: bytes=-1\r\nIf-Range: \"x\"\r\n", Status::OK, Content::Whole, Some(1000)),
+            (
+                "GET / HTTP/1.1",
+                "Range: bytes=0-1,5-5\r\n",
+                Status::PARTIAL_CONTENT,
+                parts(&[(0, 2), (5, 6)]),
+                Some(237),
+            ),
+            ("GET / HTTP/1.1", "Range: bytes=0-899,950-\r\n", Status::OK, Content::Whole, Some(1000)),
+            ("HEAD / HTTP/1.1", "Range: bytes=10-19\r\n", Status::OK, Content::Withheld, Some(1000)),
+            ("GET / HTTP/1.1", "Range: bytes=0-0\r\nRange: bytes=1-1\r\n", Status::OK, Content::Whole, Some(1000)),
+            ("GET / HTTP/1.1", "Range: bytes=1000-\r\n", Status::RANGE_NOT_SATISFIABLE, Content::Text(PAGE), Some(11)),
             ("GET / HTTP/1.1", "If-None-Match: TAG\r\n", Status::NOT_MODIFIED, Content::Absent, None),
             ("HEAD / HTTP/1.1", "If-None-Match: TAG\r\n", Status::NOT_MODIFIED, Content::Absent, None),
             (
@@ -217,7 +275,7 @@ mod tests {
         let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024 };
         let Ok(Parse::Complete(head)) = parse(b"GET / HTTP/1.0\r\n\r\n", &limits) else { panic!("a valid head") };
         let metadata = metadata();
-        let response = representation(&head, &metadata, &early, |_| PAGE);
+        let response = representation(&head, &metadata, &context(&early));
         assert_eq!(response.fields.last_modified, Some(&early.text));
     }
 }

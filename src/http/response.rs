@@ -13,7 +13,7 @@ use super::validator::EntityTag;
 pub const SERVER: &str = "otus-httpd";
 
 /// One answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response<'a> {
     /// The status.
     pub status: Status,
@@ -47,7 +47,7 @@ pub struct ResponseFields<'a> {
 }
 
 /// Which bytes are the content of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// The answer has none (304).
     Absent,
@@ -59,6 +59,8 @@ pub enum Content {
     Whole,
     /// One part of it.
     Part(ByteRange),
+    /// Several parts of it, framed by [`multipart`](super::multipart).
+    Parts(Box<[ByteRange]>),
 }
 
 /// A Content-Range value.
@@ -93,7 +95,7 @@ impl Response<'_> {
             number_line(out, "Content-Length", length);
         }
         if let Some(value) = fields.content_range {
-            content_range_line(out, value);
+            write_content_range(value, out);
         }
         if let Some(value) = fields.last_modified {
             line(out, "Last-Modified", value.as_bytes());
@@ -122,7 +124,7 @@ impl Response<'_> {
             },
         );
         out.extend_from_slice(b"\r\n");
-        if let Content::Text(text) = self.content {
+        if let Content::Text(text) = &self.content {
             debug_assert_eq!(fields.content_length, Some(text.len() as u64));
             out.extend_from_slice(text.as_bytes());
         }
@@ -141,7 +143,8 @@ fn number_line(out: &mut Vec<u8>, name: &str, value: u64) {
     line(out, name, itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn content_range_line(out: &mut Vec<u8>, value: ContentRange) {
+/// Appends a Content-Range line; parts of a multipart answer have one of their own.
+pub(super) fn write_content_range(value: ContentRange, out: &mut Vec<u8>) {
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(b"Content-Range: bytes ");
     let complete_length = match value {
@@ -202,7 +205,7 @@ mod tests {
     #[test]
     fn an_unsatisfied_range_names_the_length() {
         let mut out = Vec::new();
-        content_range_line(&mut out, ContentRange::Unsatisfied { complete_length: 0 });
+        write_content_range(ContentRange::Unsatisfied { complete_length: 0 }, &mut out);
         assert_eq!(out, b"Content-Range: bytes */0\r\n");
     }
 }

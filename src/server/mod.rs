@@ -46,6 +46,8 @@ pub struct Options {
     pub connection_limits: roster::Limits,
     /// How large a request head may be.
     pub head_limits: HeadLimits,
+    /// Ranges of one request that are answered; a request for more is answered whole.
+    pub ranges_max: usize,
     /// What each worker may keep in memory.
     pub cache: Budget,
 }

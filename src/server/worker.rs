@@ -110,7 +110,7 @@ async fn work(
         }
     };
     let site = Site::new(site::Options { source, index: options.index.clone(), cache: options.cache });
-    let shard = Rc::new(Shard::new(site, options.head_limits));
+    let shard = Rc::new(Shard::new(site, options.head_limits, options.ranges_max));
     let roster = Roster::new(options.connection_limits);
 
     let mut tasks = vec![glommio::spawn_local(keep_house(shard.clone()))];
