@@ -1,6 +1,6 @@
 //! One request, one answer: the only place where the protocol, the site and the disk meet.
 //!
-//! Order: method · target · location · decision · head. The head of the answer is appended to the
+//! Order: method · expectation · target · location · decision · head. The head of the answer is appended to the
 //! caller's buffer; which bytes follow it is returned, not sent.
 //!
 //! Invariant: when the status line is written, the file is open and its length is known.
@@ -8,7 +8,7 @@
 use crate::http::method::Method;
 use crate::http::multipart;
 use crate::http::range::ByteRange;
-use crate::http::request::{BadRequest, Persistence, RequestHead};
+use crate::http::request::{BadRequest, Expectation, Persistence, RequestHead};
 use crate::http::respond::{self, Context, Now, RepresentationMetadata};
 use crate::http::response::{Content, Response};
 use crate::http::status::Status;
@@ -59,6 +59,10 @@ pub async fn answer(shard: &Shard, head: &RequestHead<'_>, out: &mut Vec<u8>) ->
     let writing = Writing { shard, head, now: &now, persistence };
     if head.method == Method::Other {
         return writing.finish(respond::method_not_allowed(head, page::of(Status::METHOD_NOT_ALLOWED)), None, out);
+    }
+    if head.expectation == Expectation::Unknown {
+        let status = Status::EXPECTATION_FAILED;
+        return writing.finish(respond::refusal(head, status, page::of(status)), None, out);
     }
     let (target, path) = match parse_target(head.target) {
         Ok(parsed) => parsed,

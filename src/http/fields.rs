@@ -35,6 +35,7 @@ known_fields! {
     Connection "Connection";
     ContentLength "Content-Length";
     TransferEncoding "Transfer-Encoding";
+    Expect "Expect";
     IfMatch "If-Match";
     IfNoneMatch "If-None-Match";
     IfModifiedSince "If-Modified-Since";

@@ -40,6 +40,8 @@ pub struct RequestHead<'a> {
     pub version: Version,
     /// The fields that the server acts on.
     pub fields: Fields<'a>,
+    /// What the client expects of the server.
+    pub expectation: Expectation,
     /// Whether content follows the head.
     pub content: RequestContent,
     /// Whether the client lets the connection live on.
@@ -55,6 +57,16 @@ pub enum Version {
     Http10,
     /// HTTP/1.1
     Http11,
+}
+
+/// What `Expect` says (RFC 9110 §10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    /// Nothing, or `100-continue`: the final answer, which comes at once, fulfils that, for the
+    /// content is not wanted.
+    Answer,
+    /// Anything else.
+    Unknown,
 }
 
 /// Whether a request carries content. How much is of no interest: the request is answered, and
@@ -195,6 +207,7 @@ pub fn parse<'a>(buffer: &'a [u8], limits: &HeadLimits) -> Result<Parse<'a>, Bad
         target,
         version,
         fields,
+        expectation: expectation(&fields),
         content,
         persistence: persistence(&fields, version, content),
         len,
@@ -354,6 +367,12 @@ fn content(fields: &Fields<'_>, version: Version) -> Result<RequestContent, BadR
     }
 }
 
+fn expectation(fields: &Fields<'_>) -> Expectation {
+    let mut members = fields.values(FieldName::Expect).flat_map(list_members);
+    let known = members.all(|member| member.eq_ignore_ascii_case(b"100-continue"));
+    if known { Expectation::Answer } else { Expectation::Unknown }
+}
+
 /// RFC 9112 §9.3, in its order; and never across content that nobody reads.
 fn persistence(fields: &Fields<'_>, version: Version, content: RequestContent) -> Persistence {
     let option = |name: &[u8]| {
@@ -505,6 +524,20 @@ mod tests {
             ("HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Close),
         ] {
             assert_eq!(complete(format!("GET / {rest}").as_bytes()).persistence, expected, "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn expectations() {
+        for (line, expected) in [
+            ("", Expectation::Answer),
+            ("Expect: 100-continue\r\n", Expectation::Answer),
+            ("Expect: 100-Continue\r\n", Expectation::Answer),
+            ("Expect: 200-ok\r\n", Expectation::Unknown),
+            ("Expect: 100-continue, more\r\n", Expectation::Unknown),
+        ] {
+            let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n");
+            assert_eq!(complete(bytes.as_bytes()).expectation, expected, "{line}");
         }
     }
 

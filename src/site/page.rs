@@ -29,6 +29,7 @@ pub fn of(status: Status) -> &'static str {
         Status::PRECONDITION_FAILED => page!("Precondition Failed", "This is not the version that was asked for."),
         Status::URI_TOO_LONG => page!("URI Too Long", "The address is too long."),
         Status::RANGE_NOT_SATISFIABLE => page!("Range Not Satisfiable", "The file has no such part."),
+        Status::EXPECTATION_FAILED => page!("Expectation Failed", "The server does not do what Expect asks for."),
         Status::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             page!("Request Header Fields Too Large", "The request's head is too large.")
         }
