@@ -5,10 +5,11 @@
 //!
 //! Invariant: when the status line is written, the file is open and its length is known.
 
+use crate::http::framing::{Expectation, Persistence};
 use crate::http::method::Method;
 use crate::http::multipart;
 use crate::http::range::ByteRange;
-use crate::http::request::{BadRequest, Expectation, Persistence, RequestHead};
+use crate::http::request::{BadRequest, RequestHead};
 use crate::http::respond::{self, Context, Now, RepresentationMetadata};
 use crate::http::response::{Content, Response};
 use crate::http::status::Status;

@@ -30,6 +30,13 @@ pub enum Close {
     Socket(#[from] std::io::Error),
 }
 
+impl Close {
+    /// Whether answers may wait in the outbox that can still be sent.
+    pub(super) fn leaves_promises(&self) -> bool {
+        matches!(self, Close::CutShort | Close::Interrupted(Interrupt::TimedOut(Phase::Disk)))
+    }
+}
+
 /// Bytes of unwanted content that are read away before the connection is dropped.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 

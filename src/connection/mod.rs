@@ -14,7 +14,8 @@ mod socket;
 mod transfer;
 
 use crate::exchange::{self, Answer, Outgoing, Piece};
-use crate::http::request::{self, Parse, Persistence, RequestContent};
+use crate::http::framing::{Persistence, RequestContent};
+use crate::http::request::{self, Parse};
 use crate::shard::Shard;
 use close::Close;
 use glommio::net::TcpStream;
@@ -32,6 +33,10 @@ pub async fn serve(mut stream: TcpStream, shard: Rc<Shard>, roster: Rc<Roster>) 
     let close = match converse(&mut stream, &shard, &place, &mut inbox, &mut outbox).await {
         Ok(close) | Err(close) => close,
     };
+    if close.leaves_promises() {
+        // What was gathered before goes out whole; the peer may be gone, which changes nothing.
+        let _ = outbox.flush(&mut stream, &place).await;
+    }
     inbox.give_back(&shard.buffers);
     outbox.give_back(&shard.buffers);
     tracing::debug!("connection closed: {close}");

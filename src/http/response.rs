@@ -4,8 +4,8 @@
 //! fixed texts; its Content-Length is known before the status line is written.
 
 use super::date::DateText;
+use super::framing::Persistence;
 use super::range::ByteRange;
-use super::request::Persistence;
 use super::status::Status;
 use super::validator::EntityTag;
 

@@ -6,7 +6,8 @@
 //! and was decoded exactly once. Its constructor is the only way to one, so whoever holds a
 //! `SitePath` need not check again.
 
-use super::request::{BadRequest, is_authority};
+use super::host::is_authority;
+use super::request::BadRequest;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use std::borrow::Cow;
 

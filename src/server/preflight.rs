@@ -15,7 +15,7 @@ pub fn check(options: &Options) -> Result<(), StartError> {
     if let Some(root) = &options.root {
         check_root(root)?;
     }
-    raise(Resource::Nofile);
+    check_descriptors(raise(Resource::Nofile), options)?;
     check_locked_memory(raise(Resource::Memlock))?;
     check_kernel()?;
     check_proc()?;
@@ -49,6 +49,31 @@ fn raise(resource: Resource) -> Rlimit {
     let limit = getrlimit(resource);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if setrlimit(resource, raised).is_ok() { raised } else { limit }
+}
+
+/// Descriptors of the process itself: standard streams, signals, the supervisor's bell.
+const DESCRIPTORS_OF_PROCESS: u64 = 14;
+
+/// Descriptors of a worker beside its sockets: rings, notifiers, root, the stream that says stop.
+const DESCRIPTORS_OF_WORKER: u64 = 8;
+
+/// Each listening socket is held by the supervisor, the worker and its executor.
+const DESCRIPTORS_OF_LISTENER: u64 = 3;
+
+/// Room for a few clients and their files. Fewer would start, and serve nobody.
+const DESCRIPTORS_OF_CLIENTS_MIN: u64 = 8;
+
+fn check_descriptors(limit: Rlimit, options: &Options) -> Result<(), StartError> {
+    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * options.listen.len() as u64;
+    let needed = DESCRIPTORS_OF_PROCESS + options.workers as u64 * of_worker + DESCRIPTORS_OF_CLIENTS_MIN;
+    match limit.current {
+        Some(allowed) if allowed < needed => Err(StartError(format!(
+            "the limit of open files is {allowed}, and {} workers need {needed} at least; raise it: `ulimit -n 65536`, \
+             or LimitNOFILE=65536 in the unit",
+            options.workers
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What the engine asks for at least, in bytes.

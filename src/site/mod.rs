@@ -223,7 +223,7 @@ impl Site {
             attempts += 1;
             let opened = found.open().await?;
             let identity = opened.identity();
-            match self.read_whole(opened, now).await {
+            match self.read_whole(opened).await {
                 Ok(body) => break (identity, body),
                 Err(ReadFault::Changed) if attempts < READ_ATTEMPTS_MAX => {}
                 Err(fault) => {
@@ -238,10 +238,9 @@ impl Site {
     }
 
     /// The bytes of a file that is small enough to hold, or the file.
-    async fn read_whole(&self, opened: Opened, now: Moment) -> Result<Body, ReadFault> {
+    async fn read_whole(&self, opened: Opened) -> Result<Body, ReadFault> {
         let length = opened.identity().length;
-        let seconds = i64::try_from(now.date.unix_seconds()).unwrap_or(i64::MAX);
-        let file = opened.bind(seconds);
+        let file = opened.bind();
         if length > self.content_bytes_max {
             return Ok(Body::File(Rc::new(file)));
         }

@@ -18,6 +18,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment in a file's life, as the file system keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,8 +116,7 @@ pub struct OpenFile {
     fd: OwnedFd,
     reader: ManuallyDrop<BufferedFile>,
     identity: Identity,
-    /// Whether the file was being written when it was opened: then it may grow while it is read.
-    growing: bool,
+    beginning: Option<Box<[u8]>>,
     direct: Cell<bool>,
 }
 
@@ -125,6 +125,9 @@ pub struct OpenFile {
 pub struct Opened {
     fd: OwnedFd,
     identity: Identity,
+    /// The first bytes of a file that was being written shortly before: it may be a log, and grow
+    /// while it is read. As long as it begins like this, it was not rewritten.
+    beginning: Option<Box<[u8]>>,
     direct: bool,
 }
 
@@ -142,12 +145,13 @@ impl Opened {
             Err(Errno::INVAL) => (rustix::fs::open(&path, flags, Mode::empty())?, false),
             Err(errno) => return Err(errno),
         };
+        let beginning = read_beginning_of_recent(&fd, &path)?;
         let (_, identity) = facts(&fd, Patience::AsNeeded)?;
         // NONBLOCK guarded the open only; on regular files it would make the ring give up reads
         // that must wait for the disk.
         let status = if direct { OFlags::DIRECT } else { OFlags::empty() };
         rustix::fs::fcntl_setfl(&fd, status)?;
-        Ok(Opened { fd, identity, direct })
+        Ok(Opened { fd, identity, beginning, direct })
     }
 
     /// The identity of the file at the moment it was opened.
@@ -155,9 +159,8 @@ impl Opened {
         self.identity
     }
 
-    /// Binds the descriptor to this thread's executor. `now_seconds` (since 1970) tells whether
-    /// the file was just being written.
-    pub fn bind(self, now_seconds: i64) -> OpenFile {
+    /// Binds the descriptor to this thread's executor.
+    pub fn bind(self) -> OpenFile {
         // SAFETY: the descriptor is open and stays so for the life of the reader: both are fields
         // of one OpenFile, and ManuallyDrop keeps the reader from closing it.
         let reader = unsafe { BufferedFile::from_raw_fd(self.fd.as_raw_fd()) };
@@ -165,14 +168,33 @@ impl Opened {
             fd: self.fd,
             reader: ManuallyDrop::new(reader),
             identity: self.identity,
-            growing: self.identity.modified.seconds.saturating_add(GROWING_SECONDS) >= now_seconds,
+            beginning: self.beginning,
             direct: Cell::new(self.direct),
         }
     }
 }
 
-/// A file modified this recently is taken for one that is still being appended to, such as a log.
-const GROWING_SECONDS: i64 = 2;
+/// A file modified this recently is taken for one that may still be appended to.
+const RECENT: Duration = Duration::from_secs(2);
+
+/// Bytes by which a file that was rewritten is told from one that was appended to.
+const BEGINNING_BYTES: usize = 4096;
+
+/// The beginning of a file that was modified just now; `None` of one at rest. May block.
+fn read_beginning_of_recent(fd: &OwnedFd, path: &str) -> Result<Option<Box<[u8]>>, Errno> {
+    let (_, identity) = facts(fd, Patience::AsNeeded)?;
+    let modified = Duration::new(u64::try_from(identity.modified.seconds).unwrap_or(0), identity.modified.nanoseconds);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if modified + RECENT < now {
+        return Ok(None);
+    }
+    // By a descriptor of its own, for a direct one wants aligned memory.
+    let plain = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    let mut beginning = vec![0; BEGINNING_BYTES];
+    let count = rustix::io::pread(plain, &mut beginning[..], 0)?;
+    beginning.truncate(count);
+    Ok(Some(beginning.into_boxed_slice()))
+}
 
 impl OpenFile {
     /// The identity of the file at the moment it was opened.
@@ -187,17 +209,21 @@ impl OpenFile {
 
     /// Reads one span through the ring.
     pub async fn read(&self, span: AlignedSpan) -> Result<SpanBytes, ReadFault> {
-        let result = match self.reader.read_at(span.start(), span.length()).await {
-            Ok(result) => result,
-            Err(error) => self.read_again_buffered(span, error.into()).await?,
-        };
+        let result = self.read_aligned(span).await?;
         // Looked at after the read: a change before it shows here, one after it cannot have
         // touched the bytes.
-        if !self.is_unchanged()? {
+        if !self.is_unchanged().await? {
             return Err(ReadFault::Changed);
         }
         let wanted = span.wanted(result.len()).ok_or(ReadFault::Changed)?;
         Ok(SpanBytes { result, wanted })
+    }
+
+    async fn read_aligned(&self, span: AlignedSpan) -> Result<ReadResult, ReadFault> {
+        match self.reader.read_at(span.start(), span.length()).await {
+            Ok(result) => Ok(result),
+            Err(error) => self.read_again_buffered(span, error.into()).await,
+        }
     }
 
     /// Some file systems take O_DIRECT at the open and refuse it at the read.
@@ -210,13 +236,25 @@ impl OpenFile {
         self.reader.read_at(span.start(), span.length()).await.map_err(|error| ReadFault::Failed(error.into()))
     }
 
-    /// Whether the bytes of the opened version can still be read from the file. A file that was
-    /// settled must not have been written to at all; one that was being written may have grown,
-    /// for what it held then is still its beginning.
-    fn is_unchanged(&self) -> Result<bool, ReadFault> {
+    /// Whether the bytes of the opened version can still be read from the file. One that was at
+    /// rest must not have been written to at all; one that was being written may have grown.
+    async fn is_unchanged(&self) -> Result<bool, ReadFault> {
         let (_, now) = facts(&self.fd, Patience::Never).map_err(|errno| ReadFault::Failed(errno.into()))?;
-        let same = now.modified == self.identity.modified && now.length == self.identity.length;
-        Ok(same || (self.growing && now.length > self.identity.length))
+        if now.modified == self.identity.modified && now.length == self.identity.length {
+            return Ok(true);
+        }
+        match &self.beginning {
+            Some(beginning) if now.length > self.identity.length => self.begins_with(beginning).await,
+            _ => Ok(false),
+        }
+    }
+
+    async fn begins_with(&self, beginning: &[u8]) -> Result<bool, ReadFault> {
+        if beginning.is_empty() {
+            return Ok(true);
+        }
+        let span = AlignedSpan::first_of(0, beginning.len() as u64);
+        Ok(self.read_aligned(span).await?.starts_with(beginning))
     }
 }
 
