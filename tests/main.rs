@@ -1,1 +1,11 @@
-//! x
+//! The tests that talk to the server as strangers do: over sockets, with its real program, and
+//! the test that keeps its source in order.
+//!
+//! [`harness`] starts and ends servers, lays out document roots, and speaks just enough HTTP;
+//! [`wire`] has one module a topic; [`tidy`] reads the source.
+//!
+//! Invariant: each test has its own server on a port of its own, and leaves nothing behind.
+
+mod harness;
+mod tidy;
+mod wire;

@@ -1,0 +1,21 @@
+//! The server as its peers see it, a module a topic.
+//!
+//! Most modules are tables: a row is a rule, and one `check` goes through them.
+//!
+//! Invariant: a row names the section of the standard, or the promise, that it stands for.
+
+mod conditional;
+mod deploy;
+mod files;
+mod hostile;
+mod keepalive;
+mod limits;
+mod methods;
+mod parsing;
+mod paths;
+mod ranges;
+mod shutdown;
+mod startup;
+// The faults on demand exist in debug builds only.
+#[cfg(debug_assertions)]
+mod workers;

@@ -1,0 +1,316 @@
+//! Starting: every way in which users write it, and every way in which it can fail.
+//!
+//! Invariant: a start that fails is one line on standard error that names the cause, and an exit
+//! code: 2 for what was typed, 1 for everything else. It is never a panic.
+
+use crate::harness::server::{Outcome, Setup};
+use crate::harness::{Client, NOBODY, Server, Site, is_root, skipped};
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, TcpListener};
+
+/// A port that is free on all addresses. Somebody may take it before the server does.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("some port is free");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// Starts a server with these flags, in which PORT and ROOT are filled in.
+fn start_with(line: &str, root: &str) -> (Server, u16) {
+    for _ in 0..10 {
+        let port = free_port();
+        let flags = line.split(' ').map(|word| word.replace("PORT", &port.to_string()).replace("ROOT", root));
+        match Setup::flags(flags).try_start() {
+            Ok(server) => return (server, port),
+            // A test that runs beside this one was quicker.
+            Err(why) if why.contains("another program listens there") => {}
+            Err(why) => panic!("{line}: {why}"),
+        }
+    }
+    panic!("{line}: every free port was taken at once");
+}
+
+#[test]
+fn all_ways_of_starting() {
+    let site = Site::new();
+    site.file("a.txt", "a");
+    let root = site.root().display().to_string();
+    let local = "127.0.0.1";
+    for (line, workers, listens_on) in [
+        ("-w=5 -p=PORT -r=ROOT", 5, "0.0.0.0"),
+        ("-p PORT -a 127.0.0.1 -r ROOT -w 2", 2, local),
+        ("--port PORT --rootdir ROOT --workers 8", 8, "0.0.0.0"),
+        ("-w 4 --checkalive 5 --read_timeout 5 --document_root ROOT --host 127.0.0.1 -p PORT", 4, local),
+        ("-r / -p PORT -w 2", 2, "0.0.0.0"),
+        ("-w 1 --read-timeout=5 --document-root=ROOT --address=127.0.0.1:PORT", 1, local),
+    ] {
+        let (server, port) = start_with(line, &root);
+        let target =
+            if line.contains("-r /") && !line.contains("ROOT") { format!("{root}/a.txt") } else { "/a.txt".to_owned() };
+        let mut client = Client::connect((Ipv4Addr::LOCALHOST, port).into());
+        assert_eq!(client.get(&target).content, b"a", "{line}");
+        let announced = server.announcements().remove(0);
+        assert!(announced.contains(&format!("http://{listens_on}:{port}/")), "{line}: {announced}");
+        let plural = if workers == 1 { "" } else { "s" };
+        assert!(announced.ends_with(&format!("with {workers} worker{plural}")), "{line}: {announced}");
+    }
+}
+
+#[test]
+fn several_addresses_at_once() {
+    let site = Site::new();
+    site.file("a.txt", "a");
+    let mut addresses = vec!["127.0.0.1:0", "127.0.0.2:0"];
+    match TcpListener::bind("[::1]:0") {
+        Ok(_) => addresses.push("[::1]:0"),
+        Err(error) => skipped("listening on [::1]", &error.to_string()),
+    }
+    let root = site.root();
+    let flags = addresses.iter().flat_map(|address| ["-a", address]).map(OsStr::new);
+    let server = Setup::flags(flags.chain([OsStr::new("-r"), root.as_os_str()])).set("workers", 2).start();
+    crate::harness::eventually("a line an address", || server.addresses().len() == addresses.len());
+    for address in server.addresses() {
+        for _ in 0..4 {
+            assert_eq!(Client::connect(address).get("/a.txt").content, b"a", "{address}");
+        }
+    }
+}
+
+/// Without a word from the administrator there is a page that tells how to say one, for this
+/// machine only.
+#[test]
+fn without_a_root_there_is_a_welcome() {
+    let server = Setup::flags(["-p", "0"]).set("workers", 1).start();
+    assert!(server.address().ip().is_loopback(), "{:?}", server.addresses());
+    let mut client = server.client();
+    let response = client.get("/");
+    assert_eq!((response.status, response.field("Content-Type")), (200, Some("text/html")));
+    assert!(String::from_utf8_lossy(&response.content).contains("--document-root"));
+    let tag = response.field("ETag").expect("it has a tag").to_owned();
+    let again = client.ask(crate::harness::Method::Get, "/", &format!("If-None-Match: {tag}\r\n"));
+    assert_eq!(again.status, 304);
+    for target in ["/index.html", "/etc/passwd", "/x/"] {
+        assert_eq!(client.get(target).status, 404, "{target}");
+    }
+}
+
+/// One line, with this exit code, that names all of `named`.
+fn check_failure(outcome: &Outcome, code: i32, named: &[&str], context: &str) {
+    assert_eq!(outcome.code, Some(code), "{context}: {}{}", outcome.stdout, outcome.stderr);
+    assert_eq!(outcome.stdout, "", "{context}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{context}: {}", outcome.stderr);
+    assert!(outcome.stderr.starts_with("otus-httpd: "), "{context}: {}", outcome.stderr);
+    for name in named {
+        assert!(outcome.stderr.contains(name), "{context}: {name} is not in {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn what_was_typed_wrongly_is_named() {
+    for (line, named) in [
+        ("-p 99999", "--port"),
+        ("-p -1", "-1"),
+        ("-p http", "--port"),
+        ("--port", "--port"),
+        ("-w 0", "--workers"),
+        ("-w 99999", "--workers"),
+        ("-w many", "--workers"),
+        ("--read-timeout 0", "--read-timeout"),
+        ("--read_timeout soon", "--read-timeout"),
+        ("--checkalive 0", "--checkalive"),
+        ("--wrokers 5", "--wrokers"),
+        ("-x", "-x"),
+        ("-r", "--document-root"),
+        ("-p 1 -p 2", "--port"),
+        ("stray", "stray"),
+    ] {
+        check_failure(&Setup::flags(line.split(' ')).outcome(), 2, &[named], line);
+    }
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    for (flag, said) in
+        [("--help", "--document-root"), ("-h", "--workers"), ("--version", "otus-httpd"), ("-V", "otus-httpd")]
+    {
+        let outcome = Setup::flags([flag]).outcome();
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{flag}");
+        assert!(outcome.stdout.contains(said), "{flag}: {}", outcome.stdout);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_never_shared() {
+    let site = Site::new();
+    let root = site.root();
+    let try_port = |port: u16, flag: Option<&str>| {
+        let address = format!("127.0.0.1:{port}");
+        let flags = ["-a", &address].map(OsStr::new).into_iter().chain([OsStr::new("-r"), root.as_os_str()]);
+        let setup = Setup::flags(flags.chain(flag.map(OsStr::new)));
+        check_failure(&setup.outcome(), 1, &[&address, "another program listens there", "--port"], "a port in use");
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    try_port(port, None);
+    try_port(port, Some("-t"));
+    // The kernel would let two servers of one user share it.
+    let server = Server::of(&site);
+    try_port(server.address().port(), None);
+}
+
+#[test]
+fn a_root_that_cannot_be_served_is_named() {
+    let site = Site::new();
+    site.file("file", "");
+    for (path, cause) in [(site.path("absent"), "no such directory"), (site.path("file"), "not a directory")] {
+        for check in [None, Some("-t")] {
+            let flags = [OsStr::new("-p"), OsStr::new("0"), OsStr::new("-r"), path.as_os_str()];
+            let outcome = Setup::flags(flags.into_iter().chain(check.map(OsStr::new))).outcome();
+            let named = path.display().to_string();
+            check_failure(&outcome, 1, &[&named, cause], &named);
+        }
+    }
+    let locked = site.directory("locked");
+    crate::harness::site::set_mode(&locked, 0o000);
+    let setup = Setup::root(&locked);
+    let setup = if is_root() { setup.user(NOBODY) } else { setup };
+    check_failure(&setup.outcome(), 1, &["locked", "permission denied"], "a locked root");
+    crate::harness::site::set_mode(&locked, 0o711);
+    let setup = Setup::root(&locked);
+    let setup = if is_root() { setup.user(NOBODY) } else { setup };
+    check_failure(&setup.outcome(), 1, &["locked", "permission denied"], "a root that cannot be listed");
+}
+
+#[test]
+fn an_address_that_is_not_ours_is_named() {
+    let site = Site::new();
+    let root = site.root().display().to_string();
+    for (address, code, named) in [
+        // RFC 5737: well written, and no machine has it
+        ("192.0.2.1:8080", 1, "no such address"),
+        ("nonsense:port", 2, "port"),
+        ("no.such.name.invalid:80", 2, "--address"),
+    ] {
+        let outcome = Setup::flags(["-a", address, "-r", &root]).outcome();
+        check_failure(&outcome, code, &[address, named], address);
+    }
+}
+
+#[test]
+fn a_privileged_port_is_named() {
+    let site = Site::new();
+    let first_free = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    if first_free.trim().parse::<u16>().unwrap_or(1024) <= 81 {
+        return skipped("a privileged port", "this machine has none");
+    }
+    let root = site.root();
+    let flags = ["-a", "127.0.0.1:81", "-r"].map(OsStr::new).into_iter().chain([root.as_os_str()]);
+    let setup = Setup::flags(flags);
+    let setup = if is_root() { setup.user(NOBODY) } else { setup };
+    check_failure(&setup.outcome(), 1, &["127.0.0.1:81", "permission denied", "--port"], "port 81");
+}
+
+/// What the shell's `ulimit` leaves; `exec` keeps the process the same.
+fn with_ulimit(site: &Site, limits: &str) -> Setup {
+    Setup::root(&site.root()).wrapped(["sh", "-c", &format!("{limits}; exec \"$0\" \"$@\"")])
+}
+
+#[test]
+fn limits_that_are_too_low_are_named() {
+    let site = Site::new();
+    check_failure(&with_ulimit(&site, "ulimit -l 64").outcome(), 1, &["locked memory", "64 KiB", "ulimit -l"], "-l 64");
+    // Too few descriptors for the workers' rings, at whatever point of the start they run out.
+    for descriptors in [6, 8, 10, 12, 14, 16, 18] {
+        let context = format!("{descriptors} descriptors");
+        match with_ulimit(&site, &format!("ulimit -n {descriptors}")).try_start() {
+            Ok(_) => panic!("{context} are enough for two workers"),
+            Err(why) => {
+                assert!(!why.contains("panic"), "{context}: {why}");
+                assert_eq!(why.lines().count(), 1, "{context}: {why}");
+            }
+        }
+    }
+}
+
+/// Installs a seccomp filter under which io_uring_setup(2), number 425 everywhere, fails with the
+/// error of the first argument, and becomes the program of the others.
+const WITHOUT_IO_URING: &str = r#"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x50000 | int(sys.argv[1])), (0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_void_p)]
+program = Program(len(steps), ctypes.cast(code, ctypes.c_void_p))
+NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2
+assert libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
+assert libc.prctl(SECCOMP, FILTER, ctypes.byref(program), 0, 0) == 0
+os.execvp(sys.argv[2], sys.argv[2:])
+"#;
+
+#[test]
+fn io_uring_that_is_denied_is_named() {
+    let site = Site::new();
+    let probe = std::process::Command::new("python3").args(["-c", WITHOUT_IO_URING, "1", "true"]).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        return skipped("io_uring denied", "no seccomp filter can be set by python3 here");
+    }
+    for (errno, named) in [(rustix::io::Errno::PERM, "seccomp"), (rustix::io::Errno::NOSYS, "io_uring_setup")] {
+        let errno = errno.raw_os_error().to_string();
+        for check in [None, Some("-t")] {
+            let root = site.root();
+            let flags = ["-a", "127.0.0.1:0", "-r"].map(OsStr::new).into_iter().chain([root.as_os_str()]);
+            let setup = Setup::flags(flags.chain(check.map(OsStr::new)));
+            let outcome = setup.wrapped(["python3", "-c", WITHOUT_IO_URING, &errno]).outcome();
+            check_failure(&outcome, 1, &["io_uring", named], &errno);
+        }
+    }
+}
+
+#[test]
+fn a_check_says_whether_it_would_start() {
+    let site = Site::new();
+    let root = site.root();
+    let flags = ["-t", "-a", "127.0.0.1:0", "-r"].map(OsStr::new).into_iter().chain([root.as_os_str()]);
+    let outcome = Setup::flags(flags).outcome();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), ""), "{}", outcome.stderr);
+    assert_eq!(outcome.stderr, "otus-httpd: the configuration is good\n");
+}
+
+/// Whatever is in force can be written down and kept.
+#[test]
+fn the_printed_configuration_can_be_read_back() {
+    let site = Site::new();
+    let root = site.root();
+    let flags = ["-T", "-a", "127.0.0.1:81", "-a", "[::1]:82", "-w", "3", "--read-timeout", "7", "-r"];
+    let flags = flags.map(OsStr::new).into_iter().chain([root.as_os_str()]);
+    let first = Setup::flags(flags).set("cache_size", "'64m'").set("index", "['a.html', 'b.html']").outcome();
+    assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""));
+    for line in ["read_timeout = 7", "workers = 3", "drain_timeout = 1", "cache_size = 67108864"] {
+        assert!(first.stdout.lines().any(|printed| printed == line), "{line} is not in {}", first.stdout);
+    }
+    let second = Setup::flags(["-T"]).config_text(&first.stdout).outcome();
+    assert_eq!((second.code, second.stdout), (Some(0), first.stdout));
+}
+
+/// An editor can jump to what is wrong.
+#[test]
+fn mistakes_in_the_configuration_file_have_a_place() {
+    for (text, named) in [
+        ("wrokers = 5", &["otus-httpd.conf:1:1:", "wrokers"][..]),
+        ("\n# a comment\n  workers = [", &["otus-httpd.conf:3:"]),
+        ("root = '/srv'\nroot = '/srv'", &["otus-httpd.conf:2:1:"]),
+        ("root = '/srv'\nread_timeout = 'soon'", &["otus-httpd.conf:2:16:"]),
+        ("listen = 5", &["otus-httpd.conf:1:10:"]),
+        ("root = \"\n", &["otus-httpd.conf:1:"]),
+        ("workers = 0", &["otus-httpd.conf", "workers"]),
+        ("read_timeout = 0", &["otus-httpd.conf", "read_timeout"]),
+        ("listen = ['here:port']", &["otus-httpd.conf", "here:port"]),
+        ("cache_size = '64 lightyears'", &["otus-httpd.conf", "cache_size"]),
+        ("head_bytes_max = 100", &["otus-httpd.conf", "head_bytes_max"]),
+        ("index = ['../x']", &["otus-httpd.conf", "index"]),
+    ] {
+        check_failure(&Setup::flags(["-t"]).config_text(text).outcome(), 1, named, text);
+    }
+    let missing = Setup::flags(["-t"]).config_file("/no/such/file.conf").outcome();
+    check_failure(&missing, 1, &["/no/such/file.conf"], "a file that is not there");
+}
