@@ -7,6 +7,7 @@ use super::{Listen, Options, StartError};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// The sockets of a server.
 #[derive(Debug)]
@@ -22,15 +23,15 @@ pub fn open(options: &Options) -> Result<Sockets, StartError> {
     let backlog = backlog();
     let mut sockets = Sockets { addresses: Vec::new(), of_workers: (0..options.workers).map(|_| Vec::new()).collect() };
     for listen in &options.listen {
-        let address = match probe(listen.address) {
-            Ok(address) => address,
+        match probe_patiently(listen.address) {
+            Ok(()) => {}
             Err(error) if listen.optional && is_absent(&error) => {
                 tracing::debug!("not listening on {}: {error}", listen.address);
                 continue;
             }
             Err(error) => return Err(explain(listen, &error)),
-        };
-        let mut bound = address;
+        }
+        let mut bound = listen.address;
         for of_worker in &mut sockets.of_workers {
             let socket = open_one(bound, backlog).map_err(|error| explain(listen, &error))?;
             // With port 0 the first socket is given a port, and the others share it.
@@ -45,14 +46,29 @@ pub fn open(options: &Options) -> Result<Sockets, StartError> {
     Ok(sockets)
 }
 
+/// How long a port that is in use is tried again, and how often. A server that was killed leaves
+/// its rings to the kernel, which closes them, and the listening sockets in them, a moment after
+/// the process is gone: whoever restarts it at once would find the port taken by nobody.
+const PROBES_MAX: u32 = 20;
+const PROBE_PAUSE: Duration = Duration::from_millis(50);
+
+fn probe_patiently(address: SocketAddr) -> std::io::Result<()> {
+    for _ in 1..PROBES_MAX {
+        match probe(address) {
+            Err(error) if errno(&error) == Some(Errno::ADDRINUSE) => std::thread::sleep(PROBE_PAUSE),
+            settled => return settled,
+        }
+    }
+    probe(address)
+}
+
 /// Binds once without SO_REUSEPORT. With it, a second server of the same user would share the
 /// port in silence, and half of the requests would go to the wrong one.
-fn probe(address: SocketAddr) -> std::io::Result<SocketAddr> {
-    if address.port() != 0 {
-        let socket = unbound(address)?;
-        socket.bind(&SockAddr::from(address))?;
+fn probe(address: SocketAddr) -> std::io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
     }
-    Ok(address)
+    unbound(address)?.bind(&SockAddr::from(address))
 }
 
 fn open_one(address: SocketAddr, backlog: i32) -> std::io::Result<Socket> {

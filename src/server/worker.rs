@@ -21,6 +21,7 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, Task};
 use rustix::io::Errno;
 use socket2::Socket;
 use std::future::poll_fn;
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -145,7 +146,7 @@ async fn work(
     tracing::debug!("worker {}: {} connections to finish", assignment.index, roster.len());
     shard.draining.set(true);
     for socket in assignment.listeners {
-        accept_queued(&socket, &shard, &roster);
+        stop_listening(&socket, &shard, &roster);
     }
     roster.drain();
     let drained = within(options.drain_timeout, emptied(&roster));
@@ -238,9 +239,10 @@ fn start(stream: TcpStream, shard: &Rc<Shard>, roster: &Rc<Roster>) {
     glommio::spawn_local(AssertUnwindSafe(serving).catch_unwind()).detach();
 }
 
-/// Takes what waits in the queue of a socket that is about to be closed: closing it would reset
-/// those clients.
-fn accept_queued(socket: &Socket, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+/// Takes what waits in the queue of a socket, for closing it would reset those clients, and stops
+/// listening. A close alone would come late: a ring may still hold the socket, the kernel takes
+/// rings down in its own time, and until then clients would queue where nobody accepts.
+fn stop_listening(socket: &Socket, shard: &Rc<Shard>, roster: &Rc<Roster>) {
     if socket.set_nonblocking(true).is_err() {
         return;
     }
@@ -248,6 +250,8 @@ fn accept_queued(socket: &Socket, shard: &Rc<Shard>, roster: &Rc<Roster>) {
         // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
         start(unsafe { TcpStream::from_raw_fd(accepted.into_raw_fd()) }, shard, roster);
     }
+    // It can only fail on a socket that does not listen any more.
+    let _ = socket.shutdown(Shutdown::Read);
 }
 
 /// Waits until no connection is left.

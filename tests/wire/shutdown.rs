@@ -129,3 +129,30 @@ fn a_hangup_is_no_reason_to_end() {
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
 }
+
+/// The kernel takes down the rings of a dead process in its own time, and with them the listening
+/// sockets that an accept in flight held: a restart at once found its port taken, by nobody.
+#[test]
+fn a_restart_at_once_finds_its_port_free() {
+    let (site, _) = site();
+    let root = site.root();
+    let mut address = "127.0.0.1:0".to_owned();
+    for round in 0..20 {
+        let mut server = Setup::flags([
+            "-a".as_ref(),
+            address.as_ref(),
+            "-w".as_ref(),
+            "4".as_ref(),
+            "-r".as_ref(),
+            root.as_os_str(),
+        ])
+        .start();
+        address = server.address().to_string();
+        for _ in 0..20 {
+            assert_eq!(server.get("/a.txt").content, b"a");
+        }
+        let (signal, code) = if round % 2 == 0 { (Signal::TERM, Some(0)) } else { (Signal::KILL, None) };
+        server.signal(signal);
+        assert_eq!(server.exit_code(), code, "round {round}");
+    }
+}
