@@ -69,7 +69,7 @@ def fixtures():
         "text..txt": b"hello",
         # Of the rest they know the type and the length.
         "splash.css": stylesheet.splash(98620),
-        "jquery-1.9.1.js": script.library(268381),
+        "jquery-1.9.1.js": script.source(268381),
         "160313.jpg": jpeg.encode(dusk, 96, 267037),
         "ef35c.jpeg": jpeg.encode(paper, 92, 160462),
         "logo.v2.png": png.encode(paintings.owl(), 1754),

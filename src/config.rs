@@ -373,7 +373,9 @@ mod tests {
             let addresses = parse_address(text, 80).expect(text);
             assert_eq!(addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
         }
-        assert!(!parse_address("localhost:81", 80).expect("every machine has it").is_empty());
+        // A bare system may know no names at all; whatever it says of this one, we say.
+        let resolved = ("localhost", 81).to_socket_addrs().ok().map(Vec::from_iter);
+        assert_eq!(parse_address("localhost:81", 80).ok(), resolved);
         for text in ["", "127.0.0.1:http", "127.0.0.1:99999", "no.such.name.invalid"] {
             assert!(parse_address(text, 80).is_err(), "{text:?}");
         }
