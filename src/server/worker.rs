@@ -19,6 +19,7 @@ use glommio::net::{TcpListener, TcpStream, UnixStream};
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, Task};
 use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::Socket;
 use std::future::poll_fn;
 use std::net::Shutdown;
@@ -70,7 +71,9 @@ pub enum Ending {
 
 /// Serves until told to stop; `ready` is called once connections are accepted.
 pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl FnOnce()) -> Ending {
-    let executor = LocalExecutorBuilder::new(Placement::Fixed(assignment.cpu))
+    // Unbound, and bound by ourselves below: the engine looks the cores up in /sys and panics where
+    // that is not there.
+    let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .name("otus-httpd")
         .ring_depth(RING_ENTRIES)
         .io_memory(IO_MEMORY_BYTES)
@@ -79,8 +82,20 @@ pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl
         .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
         .make();
     match executor {
-        Ok(executor) => executor.run(work(assignment, options, pulse, ready)).unwrap_or_else(Ending::Failed),
+        Ok(executor) => {
+            bind_to(assignment.cpu);
+            executor.run(work(assignment, options, pulse, ready)).unwrap_or_else(Ending::Failed)
+        }
         Err(error) => Ending::Failed(format!("the executor cannot be made: {error}")),
+    }
+}
+
+/// Binds this thread to a CPU; the pool's threads were started before and stay free.
+fn bind_to(cpu: usize) {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    if let Err(errno) = sched_setaffinity(None, &only) {
+        tracing::warn!("a worker cannot be bound to CPU {cpu}, and runs anywhere: {}", std::io::Error::from(errno));
     }
 }
 

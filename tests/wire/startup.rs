@@ -231,6 +231,46 @@ fn limits_that_are_too_low_are_named() {
     }
 }
 
+/// Bare containers have no /sys, which the engine wants to see before it binds a worker.
+#[test]
+fn no_sys_is_needed() {
+    let script = "umount -l /sys && exec \"$0\" \"$@\"";
+    let wrapper = ["unshare", "-m", "sh", "-c", script];
+    let probe = std::process::Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        return skipped("a start without /sys", "/sys cannot be unmounted here");
+    }
+    let site = Site::new();
+    site.file("a.txt", "a");
+    let server = Setup::root(&site.root()).wrapped(wrapper).start();
+    assert_eq!(server.get("/a.txt").content, b"a");
+}
+
+/// Each worker runs on one core, and no two on the same while there are enough.
+#[test]
+fn workers_are_bound_to_cores() {
+    let usable = std::thread::available_parallelism().map_or(1, usize::from);
+    if usable == 1 {
+        return skipped("binding to cores", "this machine has one");
+    }
+    let site = Site::new();
+    let server = Server::of(&site);
+    let tasks =
+        std::fs::read_dir(format!("/proc/{}/task", server.pid().as_raw_nonzero())).expect("our child's threads");
+    let of_workers = tasks.flatten().filter_map(|task| {
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().to_owned();
+        // The pool's threads bear their worker's name as well; they are free to run anywhere.
+        (name.starts_with("worker-") && cpus.parse::<usize>().is_ok()).then_some(cpus)
+    });
+    let mut cpus: Vec<_> = of_workers.collect();
+    cpus.sort();
+    assert_eq!(cpus.len(), 2, "{cpus:?}");
+    cpus.dedup();
+    assert_eq!(cpus.len(), 2, "both on one core");
+}
+
 /// Installs a seccomp filter under which io_uring_setup(2), number 425 everywhere, fails with the
 /// error of the first argument, and becomes the program of the others.
 const WITHOUT_IO_URING: &str = r#"
