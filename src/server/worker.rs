@@ -102,7 +102,8 @@ fn bind_to(cpu: usize) {
 /// Submissions that a ring takes before it must be handed to the kernel.
 const RING_ENTRIES: usize = 512;
 
-/// Memory that the engine reads into, before it turns to the allocator. Not touched until used.
+/// Memory that the engine reads into, before it turns to the allocator. Where locked memory allows,
+/// it registers it with its rings, and all of it is resident from then on.
 const IO_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long tasks may run before completions are looked at, when no task waits for anything.
@@ -194,6 +195,7 @@ async fn beat(shard: &Shard, roster: &Roster, pulse: &Pulse) {
     }
 }
 
+/// Waits for `end` with a beating heart.
 async fn beat_until<T>(shard: &Shard, roster: &Roster, pulse: &Pulse, end: impl Future<Output = T>) -> T {
     let heart = async {
         beat(shard, roster, pulse).await;

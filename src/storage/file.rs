@@ -145,8 +145,13 @@ impl Opened {
             Err(Errno::INVAL) => (rustix::fs::open(&path, flags, Mode::empty())?, false),
             Err(errno) => return Err(errno),
         };
-        let beginning = read_beginning_of_recent(&fd, &path)?;
-        let (_, identity) = facts(&fd, Patience::AsNeeded)?;
+        let (_, mut identity) = facts(&fd, Patience::AsNeeded)?;
+        let mut beginning = None;
+        if is_recent(&identity) {
+            beginning = Some(read_beginning(&path)?);
+            // Asked again, so that the beginning is of this version or of none.
+            (_, identity) = facts(&fd, Patience::AsNeeded)?;
+        }
         // NONBLOCK guarded the open only; on regular files it would make the ring give up reads
         // that must wait for the disk.
         let status = if direct { OFlags::DIRECT } else { OFlags::empty() };
@@ -180,33 +185,24 @@ const RECENT: Duration = Duration::from_secs(2);
 /// Bytes by which a file that was rewritten is told from one that was appended to.
 const BEGINNING_BYTES: usize = 4096;
 
-/// The beginning of a file that was modified just now; `None` of one at rest. May block.
-fn read_beginning_of_recent(fd: &OwnedFd, path: &str) -> Result<Option<Box<[u8]>>, Errno> {
-    let (_, identity) = facts(fd, Patience::AsNeeded)?;
+/// Whether the file was modified just now.
+fn is_recent(identity: &Identity) -> bool {
     let modified = Duration::new(u64::try_from(identity.modified.seconds).unwrap_or(0), identity.modified.nanoseconds);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    if modified + RECENT < now {
-        return Ok(None);
-    }
+    modified + RECENT >= now
+}
+
+/// The first bytes of a file. May block.
+fn read_beginning(path: &str) -> Result<Box<[u8]>, Errno> {
     // By a descriptor of its own, for a direct one wants aligned memory.
     let plain = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
     let mut beginning = vec![0; BEGINNING_BYTES];
     let count = rustix::io::pread(plain, &mut beginning[..], 0)?;
     beginning.truncate(count);
-    Ok(Some(beginning.into_boxed_slice()))
+    Ok(beginning.into_boxed_slice())
 }
 
 impl OpenFile {
-    /// The identity of the file at the moment it was opened.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// Whether reads go past the page cache.
-    pub fn is_direct(&self) -> bool {
-        self.direct.get()
-    }
-
     /// Reads one span through the ring.
     pub async fn read(&self, span: AlignedSpan) -> Result<SpanBytes, ReadFault> {
         let result = self.read_aligned(span).await?;

@@ -68,11 +68,6 @@ impl Root {
         })
     }
 
-    /// The path as it was configured.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Looks up `relative`, a path without a leading slash that holds no NUL.
     pub async fn look_up(&self, relative: &[u8]) -> Result<Found, Errno> {
         if self.cached_look_ups.get() {
