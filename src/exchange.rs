@@ -1,22 +1,24 @@
 //! One request, one answer: the only place where the protocol, the site and the disk meet.
 //!
-//! Order: method · expectation · target · location · decision · head. The head of the answer is appended to the
-//! caller's buffer; which bytes follow it is returned, not sent.
+//! Order: target · site · method and expectation · location · decision · what the site says · head. The head of the
+//! answer is appended to the caller's buffer; which bytes follow it is returned, not sent.
 //!
 //! Invariant: when the status line is written, the file is open and its length is known.
 
+use crate::http::fields::FieldName;
 use crate::http::framing::{Expectation, Persistence};
 use crate::http::method::Method;
 use crate::http::multipart;
 use crate::http::range::ByteRange;
 use crate::http::request::{BadRequest, RequestHead};
-use crate::http::respond::{self, Context, Now, RepresentationMetadata};
-use crate::http::response::{Content, Response};
+use crate::http::respond::{self, Context, Now, SiteFields};
+use crate::http::response::{Content, Response, Vary};
 use crate::http::status::Status;
 use crate::http::target::{RequestTarget, SitePath};
 use crate::observe::access;
-use crate::shard::Shard;
-use crate::site::{Body, Located, Moment, Representation, page};
+use crate::shard::{Peer, Shard};
+use crate::site::policy::Policy;
+use crate::site::{Asked, Body, Located, Moment, Representation, Site, page};
 use crate::storage::file::OpenFile;
 use crate::storage::refusal::Refusal;
 use std::ops::Range;
@@ -54,42 +56,34 @@ pub enum Piece {
 }
 
 /// Answers one request, appending the head to `out`.
-pub async fn answer(shard: &Shard, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
+pub async fn answer(shard: &Shard, peer: &Peer, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
     let now = shard.clock.now();
     let persistence = if shard.draining.get() { Persistence::Close } else { head.persistence };
-    let writing = Writing { shard, head, now: &now, persistence };
-    if head.method == Method::Other {
-        return writing.finish(respond::method_not_allowed(head, page::of(Status::METHOD_NOT_ALLOWED)), None, out);
-    }
-    if head.expectation == Expectation::Unknown {
-        let status = Status::EXPECTATION_FAILED;
-        return writing.finish(respond::refusal(head, status, page::of(status)), None, out);
-    }
+    let mut exchange = Exchange { shard, head, now: &now, persistence };
     let (target, path) = match parse_target(head.target) {
         Ok(parsed) => parsed,
+        // Whatever the target of a method that does nothing here; `OPTIONS *` and `CONNECT host:port` have none that is a
+        // path.
+        Err(_) if !matches!(head.method, Method::Get | Method::Head) => {
+            return exchange.finish(respond::method_not_allowed(head, page::of), Source::None, out);
+        }
         Err(bad) => {
             access::refused(bad);
-            let response = respond::refusal(head, bad.status(), page::of(bad.status()));
-            return Writing { persistence: Persistence::Close, ..writing }.finish(response, None, out);
+            exchange.persistence = Persistence::Close;
+            return exchange.finish(respond::refusal(head, bad.status(), page::of), Source::None, out);
         }
     };
-    match shard.site.locate(&path, Moment { tick: shard.clock.ticks(), date: now.date }).await {
-        Located::Representation(representation) => {
-            let context =
-                Context { now: &now, boundary: &shard.boundary, ranges_max: shard.ranges_max, page: page::of };
-            let response = respond::representation(head, &representation.metadata, &context);
-            writing.finish(response, Some(&representation), out)
-        }
-        Located::MissingSlash => {
-            let location = with_slash(&path, target.query);
-            let response = respond::moved_permanently(head, &location, page::of(Status::MOVED_PERMANENTLY));
-            writing.finish(response, None, out)
-        }
-        Located::Refused(refusal) => {
-            let status = status_of(refusal);
-            writing.finish(respond::refusal(head, status, page::of(status)), None, out)
-        }
-    }
+    let authority = target.authority.or_else(|| host(head));
+    let site = shard.site(peer.listener, authority);
+    let asked = Asked {
+        head,
+        path: &path,
+        query: target.query,
+        host: authority,
+        client: shard.client(peer, &head.fields),
+        now: Moment { tick: shard.clock.ticks(), date: now.date },
+    };
+    exchange.answer(site, &asked, out).await
 }
 
 /// Answers bytes that are no request; the connection closes behind it.
@@ -104,7 +98,7 @@ pub fn time_out(shard: &Shard, out: &mut Vec<u8>) -> Answer {
 }
 
 fn close_with(shard: &Shard, status: Status, out: &mut Vec<u8>) -> Answer {
-    let response = respond::bad_request(status, page::of(status));
+    let response = respond::bad_request(status, page::of);
     response.encode(&shard.clock.now().text, Persistence::Close, out);
     Answer { content: Outgoing::Nothing, persistence: Persistence::Close }
 }
@@ -115,15 +109,9 @@ fn parse_target(target: &str) -> Result<(RequestTarget<'_>, SitePath<'_>), BadRe
     Ok((target, path))
 }
 
-/// The address of a directory that was asked for without its slash.
-fn with_slash(path: &SitePath<'_>, query: Option<&str>) -> String {
-    let mut location = path.encoded();
-    location.push('/');
-    if let Some(query) = query {
-        location.push('?');
-        location.push_str(query);
-    }
-    location
+/// The Host field, which was checked to be an authority and thus is a text.
+fn host<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
+    head.fields.only(FieldName::Host).and_then(|host| std::str::from_utf8(host).ok())
 }
 
 fn status_of(refusal: Refusal) -> Status {
@@ -135,23 +123,125 @@ fn status_of(refusal: Refusal) -> Status {
     }
 }
 
+/// Where the content of a response comes from.
+enum Source<'a> {
+    /// It has none, or a fixed text.
+    None,
+    Representation(&'a Representation),
+    /// A text that was made for it.
+    Text(&'a [u8]),
+}
+
 /// What every answer to a parsed head needs beside its response.
-struct Writing<'a> {
+struct Exchange<'a> {
     shard: &'a Shard,
     head: &'a RequestHead<'a>,
     now: &'a Now,
     persistence: Persistence,
 }
 
-impl Writing<'_> {
-    fn finish(&self, response: Response<'_>, representation: Option<&Representation>, out: &mut Vec<u8>) -> Answer {
+impl Exchange<'_> {
+    async fn answer(&self, site: &Site, asked: &Asked<'_>, out: &mut Vec<u8>) -> Answer {
+        let policy = site.policy(asked.path);
+        let located = match self.head.method {
+            Method::Other => Located::NotAllowed,
+            Method::Options if policy.cors.is_none() => Located::NotAllowed,
+            _ if self.head.expectation == Expectation::Unknown => Located::Failed(Status::EXPECTATION_FAILED),
+            _ => site.locate(&policy, asked).await,
+        };
+        let response = self.respond(&policy, &located);
+        if response.status.is_error() && policy.error_page.of(response.status).is_some() {
+            // Boxed, so that connections do not carry a response and the state of one more look-up.
+            return Box::pin(self.finish_with_document(site, &policy, asked, response, out)).await;
+        }
+        match &located {
+            Located::Representation(representation) if !response.status.is_error() => self.finish_dressed(
+                &policy,
+                response,
+                &representation.fields,
+                Source::Representation(representation),
+                out,
+            ),
+            Located::Listing(listed) => {
+                self.finish_dressed(&policy, response, &listed.fields, Source::Text(&listed.text), out)
+            }
+            _ => self.finish_dressed(&policy, response, &policy.fields(asked.path, None), Source::None, out),
+        }
+    }
+
+    fn respond<'r>(&'r self, policy: &Policy, located: &'r Located) -> Response<'r> {
+        let head = self.head;
+        match located {
+            Located::Representation(representation) => {
+                let context = Context {
+                    now: self.now,
+                    boundary: &self.shard.boundary,
+                    ranges_max: policy.max_ranges,
+                    page: page::of,
+                };
+                respond::representation(head, &representation.metadata, &context)
+            }
+            Located::Listing(listed) => {
+                let vary = if listed.negotiated { Vary::ACCEPT } else { Vary::default() };
+                respond::generated(head, listed.media_type, listed.text.len() as u64).varying(vary)
+            }
+            Located::Elsewhere(status, location) => respond::redirect(head, *status, location, page::of),
+            Located::Preflight => respond::preflight(),
+            Located::Unauthorized(auth) => respond::unauthorized(head, &auth.challenge, page::of),
+            Located::NotAllowed => respond::method_not_allowed(head, page::of),
+            Located::Failed(status) => respond::refusal(head, *status, page::of),
+            Located::Refused(refusal) => respond::refusal(head, status_of(*refusal), page::of),
+        }
+    }
+
+    /// An error, with the document that the site has for it.
+    async fn finish_with_document(
+        &self,
+        site: &Site,
+        policy: &Policy,
+        asked: &Asked<'_>,
+        mut response: Response<'_>,
+        out: &mut Vec<u8>,
+    ) -> Answer {
+        let fields = policy.fields(asked.path, None);
+        let Some(document) = site.error_document(policy, response.status, asked).await else {
+            return self.finish_dressed(policy, response, &fields, Source::None, out);
+        };
+        respond::substitute(&mut response, self.head, &document.metadata);
+        self.finish_dressed(policy, response, &fields, Source::Representation(&document), out)
+    }
+
+    fn finish_dressed<'r>(
+        &'r self,
+        policy: &'r Policy,
+        mut response: Response<'r>,
+        fields: &'r SiteFields,
+        source: Source<'_>,
+        out: &mut Vec<u8>,
+    ) -> Answer {
+        let mut sharing = None;
+        if let Some(cors) = &policy.cors {
+            response = response.varying(cors.vary());
+            sharing = match self.head.method {
+                Method::Options => cors.preflight(&self.head.fields),
+                _ => cors.sharing(&self.head.fields),
+            };
+        }
+        respond::dress(&mut response, fields, sharing, self.now);
+        self.finish(response, source, out)
+    }
+
+    fn finish(&self, response: Response<'_>, source: Source<'_>, out: &mut Vec<u8>) -> Answer {
         response.encode(&self.now.text, self.persistence, out);
         access::answered(self.head, &response);
-        let content = match (response.content, representation) {
-            (Content::Whole, Some(representation)) => whole(representation),
-            (Content::Part(range), Some(representation)) => Outgoing::Piece(piece(representation, range)),
-            (Content::Parts(ranges), Some(representation)) => self.pieces(representation, &ranges),
-            // A text went with the head; the others have none.
+        let content = match (response.content, source) {
+            (Content::Whole, Source::Representation(representation)) => whole(representation),
+            (Content::Part(range), Source::Representation(representation)) => {
+                Outgoing::Piece(piece(representation, range))
+            }
+            (Content::Parts(ranges), Source::Representation(representation)) => self.pieces(representation, &ranges),
+            (Content::Generated, Source::Text(text)) if !text.is_empty() => Outgoing::Piece(Piece::Text(text.to_vec())),
+            // A fixed text went with the head; the others have none.
             _ => Outgoing::Nothing,
         };
         Answer { content, persistence: self.persistence }
@@ -160,11 +250,12 @@ impl Writing<'_> {
     /// The parts of a representation, each behind its own head.
     fn pieces(&self, representation: &Representation, ranges: &[ByteRange]) -> Outgoing {
         let boundary = &self.shard.boundary;
-        let RepresentationMetadata { media_type, complete_length, .. } = representation.metadata;
+        let metadata = &representation.metadata;
         let mut pieces = Vec::with_capacity(2 * ranges.len() + 1);
         for range in ranges {
             let mut part_head = Vec::new();
-            multipart::write_part_head(boundary, media_type, *range, complete_length, &mut part_head);
+            let length = metadata.complete_length;
+            multipart::write_part_head(boundary, &metadata.media_type, *range, length, &mut part_head);
             pieces.push(Piece::Text(part_head));
             pieces.push(piece(representation, *range));
         }

@@ -1,4 +1,4 @@
-//! What one core owns: the site with its cache, the clock, the spare buffers, the limits.
+//! What one core owns: the sites with their catalogue, the clock, the spare buffers, the limits.
 //!
 //! One shard belongs to one executor and is never shared, so plain cells suffice and nothing
 //! is locked.
@@ -7,23 +7,80 @@
 //! a second old reads it instead of asking the kernel.
 
 use crate::http::date::HttpDate;
+use crate::http::fields::{FieldName, Fields};
+use crate::http::forwarded;
 use crate::http::multipart::Boundary;
 use crate::http::request::HeadLimits;
 use crate::http::respond::Now;
-use crate::site::Site;
+use crate::site::access::Networks;
+use crate::site::catalogue::Catalogue;
+use crate::site::gate::Gate;
+use crate::site::hosts::Hosts;
+use crate::site::{self, Site};
+use crate::storage::cache::Budget;
+use crate::storage::root::Root;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What a shard is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is served.
+    pub sites: Arc<[site::Options]>,
+    /// For each listener, which of the sites it serves.
+    pub hosts: Arc<[Hosts]>,
+    /// Limits on request heads.
+    pub head_limits: HeadLimits,
+    /// What may be kept in memory.
+    pub cache: Budget,
+    /// Proxies whose word on a client's address is taken.
+    pub trusted: Arc<Trusted>,
+}
+
+/// Proxies whose word is taken, and where they say it.
+#[derive(Clone, Debug, Default)]
+pub struct Trusted {
+    /// Their addresses.
+    pub networks: Networks,
+    /// The field in which they name the client.
+    pub field: ClientField,
+}
+
+/// A request field in which a proxy names the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientField {
+    /// What most proxies write.
+    #[default]
+    XForwardedFor,
+    /// RFC 7239
+    Forwarded,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The listener that the connection came in by.
+    pub listener: usize,
+    /// Its address, or that of the client whose connection a trusted proxy passes on; none on a Unix socket.
+    pub address: Option<IpAddr>,
+}
 
 /// What one core owns.
 pub struct Shard {
-    /// What is served.
-    pub site: Site,
+    sites: Vec<Site>,
+    hosts: Arc<[Hosts]>,
+    roots: Vec<Rc<Root>>,
+    catalogue: Rc<Catalogue>,
+    gate: Rc<Gate>,
+    trusted: Arc<Trusted>,
     /// Limits on request heads.
     pub head_limits: HeadLimits,
-    /// Ranges of one request that are answered.
-    pub ranges_max: usize,
     /// What separates the parts of an answer.
     pub boundary: Boundary,
     /// The time of this tick.
@@ -37,18 +94,69 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard that serves `site`.
-    pub fn new(site: Site, head_limits: HeadLimits, ranges_max: usize) -> Shard {
-        Shard {
-            site,
-            head_limits,
-            ranges_max,
+    /// A shard of these options. Opens roots and password files: for start-up.
+    pub fn open(options: &Options) -> Result<Shard, String> {
+        let catalogue = Rc::new(Catalogue::new(options.cache));
+        let gate = Rc::new(Gate::default());
+        let mut roots: HashMap<Arc<Path>, Rc<Root>> = HashMap::new();
+        let mut sites = Vec::with_capacity(options.sites.len());
+        for (number, site) in options.sites.iter().enumerate() {
+            let number = u16::try_from(number).map_err(|_| "more sites than can be told apart".to_owned())?;
+            sites.push(Site::open(site, number, &mut roots, &catalogue, &gate)?);
+        }
+        Ok(Shard {
+            sites,
+            hosts: options.hosts.clone(),
+            roots: roots.into_values().collect(),
+            catalogue,
+            gate,
+            trusted: options.trusted.clone(),
+            head_limits: options.head_limits,
             boundary: Boundary::new(random_bits()),
             clock: Clock::new(),
             buffers: Buffers::default(),
             read_ahead: Rc::default(),
             draining: Cell::new(false),
+        })
+    }
+
+    /// The site that a request is for.
+    pub fn site(&self, listener: usize, authority: Option<&str>) -> &Site {
+        &self.sites[self.hosts[listener].find(authority)]
+    }
+
+    /// The client that a request comes from: the peer, or whom a trusted proxy names.
+    pub fn client(&self, peer: &Peer, fields: &Fields<'_>) -> Option<IpAddr> {
+        let Trusted { networks, field } = &*self.trusted;
+        let name = match field {
+            ClientField::XForwardedFor => FieldName::XForwardedFor,
+            ClientField::Forwarded => FieldName::Forwarded,
+        };
+        if networks.is_empty() || !fields.has(name) || !self.trusts(peer) {
+            return peer.address;
         }
+        let is_trusted = |address| networks.contains(Some(address));
+        // A proxy on a Unix socket has no address; it is on this machine.
+        let proxy = peer.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let lines = fields.values(name);
+        Some(match field {
+            ClientField::XForwardedFor => forwarded::client_of_x_forwarded_for(lines, proxy, is_trusted),
+            ClientField::Forwarded => forwarded::client_of_forwarded(lines, proxy, is_trusted),
+        })
+    }
+
+    /// Whether a peer may say on whose behalf it connects.
+    pub fn trusts(&self, peer: &Peer) -> bool {
+        self.trusted.networks.contains(peer.address)
+    }
+
+    /// Looks after what time changes and the disk may delay; called about once a second.
+    pub async fn tick(&self) {
+        self.catalogue.tick();
+        for root in &self.roots {
+            root.refresh().await;
+        }
+        self.gate.refresh().await;
     }
 }
 

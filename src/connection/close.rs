@@ -25,6 +25,9 @@ pub enum Close {
     /// length, so ending short is the only honest thing left.
     #[error("cut short: the file changed or could not be read")]
     CutShort,
+    /// A connection to a listener for proxies, not from one that is trusted, or without a valid PROXY header.
+    #[error("no trusted proxy")]
+    Distrusted,
     /// The socket failed, mostly because the peer is gone.
     #[error("socket: {0}")]
     Socket(#[from] std::io::Error),

@@ -1,6 +1,6 @@
 //! One TCP peer, from the accepted socket to the close.
 //!
-//! [`serve`] is the loop: the [`inbox`] collects a head, `exchange` answers it, the [`outbox`]
+//! [`serve`] is the loop: `proxied` learns who a proxy speaks for, the [`inbox`] collects a head, `exchange` answers it, the [`outbox`]
 //! sends; the [`roster`] sees to it that no wait is endless; [`close`] names why it ended.
 //!
 //! Invariant: answers leave in the order of their requests, and after an answer that says
@@ -9,6 +9,7 @@
 pub mod close;
 pub mod inbox;
 pub mod outbox;
+mod proxied;
 pub mod roster;
 mod socket;
 mod transfer;
@@ -16,7 +17,7 @@ mod transfer;
 use crate::exchange::{self, Answer, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
 use crate::http::request::{self, Parse};
-use crate::shard::Shard;
+use crate::shard::{Peer, Shard};
 use close::Close;
 use glommio::net::TcpStream;
 use inbox::{Fill, Inbox};
@@ -25,12 +26,21 @@ use roster::{Interrupt, Phase, Place, Roster};
 use std::pin::pin;
 use std::rc::Rc;
 
+/// The listener that a connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// Its number.
+    pub listener: usize,
+    /// Whether a PROXY header comes before the first request.
+    pub is_proxied: bool,
+}
+
 /// Serves one peer until its connection ends.
-pub async fn serve(mut stream: TcpStream, shard: Rc<Shard>, roster: Rc<Roster>) {
+pub async fn serve(mut stream: TcpStream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
     let place = roster.enter();
     let mut inbox = Inbox::default();
     let mut outbox = Outbox::default();
-    let close = match converse(&mut stream, &shard, &place, &mut inbox, &mut outbox).await {
+    let close = match converse(&mut stream, door, &shard, &place, &mut inbox, &mut outbox).await {
         Ok(close) | Err(close) => close,
     };
     if close.leaves_promises() {
@@ -47,11 +57,17 @@ const GATHERED_ANSWERS_MAX: usize = 64;
 
 async fn converse(
     stream: &mut TcpStream,
+    door: Door,
     shard: &Rc<Shard>,
     place: &Place,
     inbox: &mut Inbox,
     outbox: &mut Outbox,
 ) -> Result<Close, Close> {
+    let mut peer = Peer { listener: door.listener, address: socket::peer_address(stream) };
+    if door.is_proxied {
+        // Boxed: the state of what comes once would be carried to the end.
+        peer.address = Box::pin(proxied::client(stream, &peer, shard, place, inbox)).await?;
+    }
     let mut gathered = 0;
     loop {
         let (answer, head_bytes, content) = match request::parse(inbox.unread(), &shard.head_limits) {
@@ -63,7 +79,7 @@ async fn converse(
             }
             Ok(Parse::Complete(head)) => {
                 place.begin(Phase::Disk);
-                let answering = pin!(exchange::answer(shard, &head, outbox.buffer(&shard.buffers)));
+                let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
                 (place.guard(answering).await?, head.len, head.content)
             }
             Err(bad) => {
@@ -175,8 +191,10 @@ async fn send_piece(
 mod tests {
     use super::*;
     use crate::http::request::HeadLimits;
-    use crate::site::{Options, Site, Source};
+    use crate::shard::{Options, Trusted};
+    use crate::site::{self, hosts::Hosts};
     use crate::storage::cache::Budget;
+    use std::sync::Arc;
 
     /// Futures that are moved into others once made a connection's task 25 KB, so that ten
     /// thousand idle clients took a quarter of a gigabyte.
@@ -187,9 +205,14 @@ mod tests {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
             let address = listener.local_addr().expect("it is bound");
             let stream = TcpStream::connect(address).await.expect("it listens");
-            let cache = Budget { bytes_max: 0, content_bytes_max: 0 };
-            let site = Site::new(Options { source: Source::Welcome, index: Vec::new(), cache });
-            let head_limits = HeadLimits { head_bytes_max: 1024, target_bytes_max: 512 };
+            let options = Options {
+                sites: Arc::from([site::Options::default()]),
+                hosts: Arc::from([Hosts::new([(0, &[][..])]).expect("no name is wrong")]),
+                head_limits: HeadLimits { head_bytes_max: 1024, target_bytes_max: 512 },
+                cache: Budget { bytes_max: 0, content_bytes_max: 0 },
+                trusted: Arc::new(Trusted::default()),
+            };
+            let shard = Rc::new(Shard::open(&options).expect("there is nothing to open"));
             let roster = Roster::new(roster::Limits {
                 head_seconds: 1,
                 idle_seconds: 1,
@@ -197,7 +220,7 @@ mod tests {
                 disk_seconds: 1,
                 linger_seconds: 1,
             });
-            size_of_val(&serve(stream, Rc::new(Shard::new(site, head_limits, 1)), roster))
+            size_of_val(&serve(stream, Door { listener: 0, is_proxied: false }, shard, roster))
         });
         assert!(bytes <= 1024, "{bytes} bytes");
     }

@@ -7,6 +7,7 @@ use glommio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Sends as much of two pieces, in one call, as the socket takes without waiting.
@@ -18,6 +19,13 @@ pub(super) fn send_now(stream: &TcpStream, pieces: [&[u8]; 2]) -> std::io::Resul
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// The address of the other end; none on a Unix socket, nor where the peer is gone already.
+pub(super) fn peer_address(stream: &TcpStream) -> Option<IpAddr> {
+    let address = rustix::net::getpeername(descriptor(stream)).ok()??;
+    // An IPv4 client of an IPv6 socket is still an IPv4 client.
+    SocketAddr::try_from(address).ok().map(|address| address.ip().to_canonical())
 }
 
 /// Whether bytes wait in the socket that nobody has read.

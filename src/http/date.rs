@@ -18,6 +18,12 @@ impl HttpDate {
         HttpDate(u64::try_from(seconds).unwrap_or(0).min(SECONDS_MAX))
     }
 
+    /// The date this many seconds later, or the last one that can be written.
+    #[must_use]
+    pub fn plus_seconds(self, seconds: u32) -> HttpDate {
+        HttpDate((self.0 + u64::from(seconds)).min(SECONDS_MAX))
+    }
+
     /// Seconds since 1970.
     pub fn unix_seconds(self) -> u64 {
         self.0

@@ -42,6 +42,14 @@ known_fields! {
     IfUnmodifiedSince "If-Unmodified-Since";
     IfRange "If-Range";
     Range "Range";
+    Accept "Accept";
+    AcceptEncoding "Accept-Encoding";
+    Authorization "Authorization";
+    Origin "Origin";
+    AccessControlRequestMethod "Access-Control-Request-Method";
+    AccessControlRequestHeaders "Access-Control-Request-Headers";
+    Forwarded "Forwarded";
+    XForwardedFor "X-Forwarded-For";
 }
 
 /// Marks a field that did not come.
@@ -53,10 +61,10 @@ pub struct Fields<'a> {
     section: &'a [u8],
     first_line: [u16; FieldName::COUNT],
     /// One bit a field: it came on more than one line.
-    repeated: u16,
+    repeated: u32,
 }
 
-const _: () = assert!(FieldName::COUNT <= u16::BITS as usize);
+const _: () = assert!(FieldName::COUNT <= u32::BITS as usize);
 
 impl<'a> Fields<'a> {
     /// Fields of a section, none of which is known yet; see [`Fields::note`].
@@ -72,7 +80,7 @@ impl<'a> Fields<'a> {
         if *slot == ABSENT {
             *slot = u16::try_from(offset).expect("the section is below 64 KiB: asserted in new");
         } else {
-            self.repeated |= 1 << name as u16;
+            self.repeated |= 1 << name as u32;
         }
     }
 
@@ -85,7 +93,7 @@ impl<'a> Fields<'a> {
     pub fn values(&self, name: FieldName) -> Values<'a> {
         let start = self.first_line[name as usize];
         let rest = if start == ABSENT { &[][..] } else { &self.section[usize::from(start)..] };
-        Values { name, rest, more: self.repeated & (1 << name as u16) != 0 }
+        Values { name, rest, more: self.repeated & (1 << name as u32) != 0 }
     }
 
     /// The value of a field that came on exactly one line.
@@ -97,6 +105,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Iterator of [`Fields::values`].
+#[derive(Clone, Debug)]
 pub struct Values<'a> {
     name: FieldName,
     rest: &'a [u8],

@@ -12,38 +12,56 @@ pub(super) fn check(fields: &Fields<'_>, version: Version) -> Result<(), BadRequ
     if is_authority(host) { Ok(()) } else { Err(BadRequest::HostInvalid) }
 }
 
-/// `uri-host [ ":" port ]` (RFC 3986 §3.2.2), judged by its characters; empty is allowed, for a
-/// target without an authority sends an empty Host.
+/// `uri-host [ ":" port ]` (RFC 3986 §3.2.2); empty is allowed, for a target without an authority
+/// sends an empty Host.
 pub(super) fn is_authority(host: &[u8]) -> bool {
-    let (name, port) = match host {
-        [b'[', ..] => {
-            let Some(close) = memchr::memchr(b']', host) else { return false };
-            let address = &host[1..close];
-            let valid = !address.is_empty()
-                && address.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'v' | b'V'));
-            if !valid {
-                return false;
-            }
-            match &host[close + 1..] {
-                [] => (&[][..], &[][..]),
-                [b':', port @ ..] => (&[][..], port),
-                _ => return false,
-            }
+    let (is_host, rest) = match host {
+        [b'[', literal @ ..] => {
+            let Some(close) = memchr::memchr(b']', literal) else { return false };
+            (is_address(&literal[..close]), &literal[close + 1..])
         }
-        _ => match memchr::memchr(b':', host) {
-            Some(colon) => (&host[..colon], &host[colon + 1..]),
-            None => (host, &[][..]),
-        },
+        _ => {
+            let (name, rest) = host.split_at(memchr::memchr(b':', host).unwrap_or(host.len()));
+            (is_name(name), rest)
+        }
     };
-    // unreserved / pct-encoded / sub-delims, without the comma: a list of hosts is no host.
-    let is_name_byte = |b: &u8| {
-        b.is_ascii_alphanumeric()
-            || matches!(
-                b,
-                b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
-            )
+    let is_port = match rest {
+        [] => true,
+        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
+        _ => false,
     };
-    name.iter().all(is_name_byte) && port.iter().all(u8::is_ascii_digit)
+    is_host && is_port
+}
+
+/// What stands in brackets: an IPv6 address, or what may come after it (`IPvFuture`).
+fn is_address(literal: &[u8]) -> bool {
+    if let [b'v' | b'V', future @ ..] = literal {
+        let Some(dot) = memchr::memchr(b'.', future) else { return false };
+        let (version, address) = (&future[..dot], &future[dot + 1..]);
+        return !version.is_empty()
+            && version.iter().all(u8::is_ascii_hexdigit)
+            && !address.is_empty()
+            && address.iter().all(|b| is_name_byte(*b) || matches!(b, b':' | b','));
+    }
+    core::str::from_utf8(literal).is_ok_and(|text| text.parse::<core::net::Ipv6Addr>().is_ok())
+}
+
+/// `*( unreserved / pct-encoded / sub-delims )`
+fn is_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    loop {
+        rest = match rest {
+            [] => return true,
+            [b'%', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => behind,
+            [byte, behind @ ..] if is_name_byte(*byte) => behind,
+            _ => return false,
+        };
+    }
+}
+
+/// An unreserved character or one of sub-delims, without the comma: a list of hosts is no host.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte)
 }
 
 #[cfg(test)]

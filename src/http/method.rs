@@ -8,6 +8,9 @@ pub enum Method {
     Get,
     /// As GET, without the content (RFC 9110 §9.3.2).
     Head,
+    /// What may be done with the target (RFC 9110 §9.3.7); answered where it is the preflight of a
+    /// cross-origin request, and else as any other.
+    Options,
     /// Any other token; the answer is 405 and never depends on which one it was.
     Other,
 }
@@ -21,6 +24,7 @@ impl Method {
         match token {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
+            "OPTIONS" => Method::Options,
             _ => Method::Other,
         }
     }

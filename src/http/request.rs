@@ -233,8 +233,19 @@ fn partial(head: &[u8], limits: &HeadLimits) -> Result<(), BadRequest> {
     }
     match httparse::Request::new(&mut []).parse(head) {
         Ok(_) => Ok(()),
+        // Which version it is shows at its last digit: until then, the refusal would depend on
+        // how the network cut the line.
+        Err(httparse::Error::Version) if ends_in_part_of_a_version(head) => Ok(()),
         Err(error) => Err(refusal(error, head)),
     }
+}
+
+/// Whether the last word is the beginning of `HTTP/`, a digit, a dot and a digit, and not all of it.
+fn ends_in_part_of_a_version(head: &[u8]) -> bool {
+    let word = head.rsplit(|b| *b == b' ').next().unwrap_or(head);
+    let pattern = b"HTTP/0.0";
+    let fits = |(byte, expected): (&u8, &u8)| if *expected == b'0' { byte.is_ascii_digit() } else { byte == expected };
+    word.len() < pattern.len() && word.iter().zip(pattern).all(fits)
 }
 
 /// Which of the two limits an overlong head broke.

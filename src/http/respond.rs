@@ -3,6 +3,8 @@
 //! This is the one place that decides a status; `precondition` and `range` only compute. Every
 //! function is pure: the same arguments give an equal [`Response`].
 
+use super::accept;
+use super::coding::Coding;
 use super::date::{DateText, HttpDate};
 use super::fields::FieldName;
 use super::method::Method;
@@ -10,16 +12,21 @@ use super::multipart::{self, Boundary};
 use super::precondition::{self, Verdict};
 use super::range::{self, ByteRange, Selection};
 use super::request::RequestHead;
-use super::response::{Content, ContentRange, Response, ResponseFields};
+use super::response::{Content, ContentRange, Omitted, Response, ResponseFields, Sharing, Vary};
 use super::status::Status;
 use super::validator::Validators;
+use std::rc::Rc;
 
 /// What is known of the selected representation (RFC 9110 §3.2, §8) before a byte of it is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepresentationMetadata {
     /// Its media type.
-    pub media_type: &'static str,
-    /// Its length in bytes.
+    pub media_type: Rc<str>,
+    /// Its content coding.
+    pub content_coding: Coding,
+    /// Whether it was selected from several codings: another request may be answered with another.
+    pub negotiated: bool,
+    /// Its length in bytes, as coded.
     pub complete_length: u64,
     /// Its entity tag and date.
     pub validators: Validators,
@@ -41,6 +48,28 @@ impl Now {
     }
 }
 
+/// What a site says in its answers beside what the representation itself says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteFields {
+    /// How long caches may keep a representation (RFC 9111 §5.2).
+    pub cache_control: Option<Box<str>>,
+    /// The same as a date (RFC 9111 §5.3).
+    pub expiry: Option<Expiry>,
+    /// Whole field lines, each with its line end.
+    pub lines: Box<[u8]>,
+    /// Fields to leave out.
+    pub omitted: Omitted,
+}
+
+/// When a representation expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// This many seconds after the answer.
+    After(u32),
+    /// At this moment, whatever the time of the answer.
+    At(HttpDate),
+}
+
 /// What an answer takes from the server that gives it.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -50,8 +79,39 @@ pub struct Context<'a> {
     pub boundary: &'a Boundary,
     /// Ranges of one request that are answered; more are ignored.
     pub ranges_max: usize,
-    /// The text for a status that needs one.
-    pub page: fn(Status) -> &'static str,
+    /// The texts for statuses that need one.
+    pub page: Pages,
+}
+
+/// The text for a status, in one of the forms of [`PageFormat`].
+pub type Pages = fn(Status, PageFormat) -> &'static str;
+
+/// In which form a text is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageFormat {
+    /// For people, in a browser.
+    Html,
+    /// For people, in a terminal.
+    Plain,
+    /// For programs.
+    Json,
+}
+
+impl PageFormat {
+    /// In the order of [`PageFormat::MEDIA_TYPES`].
+    const ALL: [PageFormat; 3] = [PageFormat::Html, PageFormat::Plain, PageFormat::Json];
+
+    const MEDIA_TYPES: [&'static str; 3] = ["text/html", "text/plain", "application/json"];
+
+    /// The form that the client prefers; HTML when it does not say.
+    pub fn preferred(head: &RequestHead<'_>) -> PageFormat {
+        PageFormat::ALL[accept::preferred(head.fields.values(FieldName::Accept), &PageFormat::MEDIA_TYPES)]
+    }
+
+    /// Its media type.
+    pub fn media_type(self) -> &'static str {
+        PageFormat::MEDIA_TYPES[self as usize]
+    }
 }
 
 /// The answer to GET or HEAD of a representation that exists.
@@ -69,23 +129,28 @@ pub fn representation<'a>(
     } else {
         &metadata.validators.last_modified_text
     };
-    let entity_tag = &metadata.validators.entity_tag;
+    let entity_tag = metadata.validators.entity_tag.as_ref();
+    // RFC 9110 §12.5.5, and §15.4.5 for 304: whatever comes of a negotiated resource says so.
+    let vary = if metadata.negotiated { Vary::ACCEPT_ENCODING } else { Vary::default() };
     match precondition::evaluate(&head.fields, head.method, &validators) {
         Verdict::NotModified => {
-            // RFC 9110 §15.4.5: the tag suffices; other metadata is left out.
-            let fields = ResponseFields { entity_tag: Some(entity_tag), ..ResponseFields::default() };
+            // RFC 9110 §15.4.5: the tag suffices; without one, the date tells which version it is.
+            let last_modified = if entity_tag.is_none() { Some(last_modified) } else { None };
+            let fields = ResponseFields { entity_tag, last_modified, vary, ..ResponseFields::default() };
             return Response { status: Status::NOT_MODIFIED, fields, content: Content::Absent };
         }
-        Verdict::Failed => return text(head, Status::PRECONDITION_FAILED, page(Status::PRECONDITION_FAILED)),
+        Verdict::Failed => return text(head, Status::PRECONDITION_FAILED, page).varying(vary),
         Verdict::Proceed => {}
     }
     let complete_length = metadata.complete_length;
     let fields = ResponseFields {
-        content_type: Some(metadata.media_type),
+        content_type: Some(&metadata.media_type),
+        content_encoding: content_encoding(metadata),
         content_length: Some(complete_length),
         last_modified: Some(last_modified),
-        entity_tag: Some(entity_tag),
+        entity_tag,
         accept_ranges: Some("bytes"),
+        vary,
         ..ResponseFields::default()
     };
     let whole = |fields| Response { status: Status::OK, fields, content: withhold(head, Content::Whole) };
@@ -93,12 +158,12 @@ pub fn representation<'a>(
         Selection::Whole => whole(fields),
         Selection::Part(range) => partial(fields, range, complete_length),
         Selection::Parts(parts) => {
-            let length = multipart::content_length(context.boundary, metadata.media_type, &parts, complete_length);
+            let length = multipart::content_length(context.boundary, &metadata.media_type, &parts, complete_length);
             // Parts that cost more than the whole are not worth their frames (RFC 9110 §14.2).
             if length >= complete_length { whole(fields) } else { several(fields, parts, length, context.boundary) }
         }
         Selection::Unsatisfiable => {
-            let mut response = text(head, Status::RANGE_NOT_SATISFIABLE, page(Status::RANGE_NOT_SATISFIABLE));
+            let mut response = text(head, Status::RANGE_NOT_SATISFIABLE, page).varying(vary);
             response.fields.content_range = Some(ContentRange::Unsatisfied { complete_length });
             response.fields.accept_ranges = Some("bytes");
             response
@@ -106,33 +171,103 @@ pub fn representation<'a>(
     }
 }
 
-/// The answer that sends the client to `location`, an encoded path.
-pub fn moved_permanently<'a>(head: &RequestHead<'_>, location: &'a str, page: &'static str) -> Response<'a> {
-    let mut response = text(head, Status::MOVED_PERMANENTLY, page);
+/// The answer with a text of `length` bytes that was made for it.
+pub fn generated<'a>(head: &RequestHead<'_>, media_type: &'a str, length: u64) -> Response<'a> {
+    let fields =
+        ResponseFields { content_type: Some(media_type), content_length: Some(length), ..ResponseFields::default() };
+    Response { status: Status::OK, fields, content: withhold(head, Content::Generated) }
+}
+
+/// The answer that sends the client to `location`, an encoded path or an address.
+pub fn redirect<'a>(head: &RequestHead<'_>, status: Status, location: &'a str, page: Pages) -> Response<'a> {
+    let mut response = text(head, status, page);
     response.fields.location = Some(location);
     response
 }
 
 /// The answer to a method that the server does not know for its resources (RFC 9110 §15.5.6).
-pub fn method_not_allowed(head: &RequestHead<'_>, page: &'static str) -> Response<'static> {
+pub fn method_not_allowed(head: &RequestHead<'_>, page: Pages) -> Response<'static> {
     let mut response = text(head, Status::METHOD_NOT_ALLOWED, page);
     response.fields.allow = Some(Method::ALLOWED);
     response
 }
 
+/// The answer that asks who the client is (RFC 9110 §15.5.2).
+pub fn unauthorized<'a>(head: &RequestHead<'_>, challenge: &'a str, page: Pages) -> Response<'a> {
+    let mut response = text(head, Status::UNAUTHORIZED, page);
+    response.fields.www_authenticate = Some(challenge);
+    response
+}
+
+/// The answer to the preflight of a cross-origin request; what it may do is in [`Sharing`].
+pub fn preflight() -> Response<'static> {
+    // RFC 9110 §8.6: a 204 has no Content-Length.
+    Response { status: Status::NO_CONTENT, fields: ResponseFields::default(), content: Content::Absent }
+}
+
 /// The answer when there is nothing to send, or not now. A 503 says when to come again.
-pub fn refusal(head: &RequestHead<'_>, status: Status, page: &'static str) -> Response<'static> {
+pub fn refusal(head: &RequestHead<'_>, status: Status, page: Pages) -> Response<'static> {
     let mut response = text(head, status, page);
-    if status == Status::SERVICE_UNAVAILABLE {
-        response.fields.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+    match status {
+        Status::SERVICE_UNAVAILABLE => response.fields.retry_after_seconds = Some(RETRY_AFTER_SECONDS),
+        Status::NOT_ACCEPTABLE => response.fields.vary = response.fields.vary.with(Vary::ACCEPT_ENCODING),
+        _ => {}
     }
     response
 }
 
 /// The answer to bytes that are no request. Nobody knows whether they meant HEAD, so the text
 /// goes with it; the connection closes behind it.
-pub fn bad_request(status: Status, page: &'static str) -> Response<'static> {
-    text_response(status, page, Content::Text(page))
+pub fn bad_request(status: Status, page: Pages) -> Response<'static> {
+    let text = page(status, PageFormat::Html);
+    text_response(status, PageFormat::Html, text, Content::Text(text))
+}
+
+/// Puts a document of the site in the place of a fixed text; the status and what belongs to it stay. Preconditions
+/// and ranges do not apply to it (RFC 9110 §13.2.1).
+pub fn substitute<'a>(response: &mut Response<'a>, head: &RequestHead<'_>, document: &'a RepresentationMetadata) {
+    let fields = &mut response.fields;
+    fields.content_type = Some(&document.media_type);
+    fields.content_encoding = content_encoding(document);
+    fields.content_length = Some(document.complete_length);
+    fields.vary = if document.negotiated { Vary::ACCEPT_ENCODING } else { Vary::default() };
+    response.content = withhold(head, Content::Whole);
+}
+
+/// Adds what the site says. How long an answer may be kept is said of representations only: an error that a
+/// cache keeps for a year outlives its cause.
+pub fn dress<'a>(response: &mut Response<'a>, site: &'a SiteFields, sharing: Option<Sharing<'a>>, now: &Now) {
+    let fields = &mut response.fields;
+    if matches!(response.status, Status::OK | Status::PARTIAL_CONTENT | Status::NOT_MODIFIED) {
+        fields.cache_control = site.cache_control.as_deref();
+        fields.expires = site.expiry.map(|expiry| expiry.date(now).text());
+    }
+    fields.lines = &site.lines;
+    fields.omitted = site.omitted;
+    fields.sharing = sharing;
+}
+
+impl Expiry {
+    fn date(self, now: &Now) -> HttpDate {
+        match self {
+            Expiry::After(seconds) => now.date.plus_seconds(seconds),
+            Expiry::At(date) => date,
+        }
+    }
+}
+
+impl Response<'_> {
+    /// The answer, with more request fields that it depends on.
+    #[must_use]
+    pub fn varying(mut self, vary: Vary) -> Self {
+        self.fields.vary = self.fields.vary.with(vary);
+        self
+    }
+}
+
+fn content_encoding(metadata: &RepresentationMetadata) -> Option<&'static str> {
+    // RFC 9110 §8.4.1: identity is never written.
+    (metadata.content_coding != Coding::Identity).then(|| metadata.content_coding.token())
 }
 
 /// Descriptors come back within moments, when other transfers end.
@@ -173,14 +308,16 @@ fn several<'a>(
     Response { status: Status::PARTIAL_CONTENT, fields, content: Content::Parts(parts) }
 }
 
-fn text(head: &RequestHead<'_>, status: Status, page: &'static str) -> Response<'static> {
-    text_response(status, page, withhold(head, Content::Text(page)))
+fn text(head: &RequestHead<'_>, status: Status, page: Pages) -> Response<'static> {
+    let format = PageFormat::preferred(head);
+    let text = page(status, format);
+    text_response(status, format, text, withhold(head, Content::Text(text))).varying(Vary::ACCEPT)
 }
 
-fn text_response(status: Status, page: &'static str, content: Content) -> Response<'static> {
+fn text_response(status: Status, format: PageFormat, text: &'static str, content: Content) -> Response<'static> {
     let fields = ResponseFields {
-        content_type: Some("text/html"),
-        content_length: Some(page.len() as u64),
+        content_type: Some(format.media_type()),
+        content_length: Some(text.len() as u64),
         ..ResponseFields::default()
     };
     Response { status, fields, content }
@@ -201,14 +338,23 @@ mod tests {
 
     fn metadata() -> RepresentationMetadata {
         RepresentationMetadata {
-            media_type: "text/plain",
+            media_type: Rc::from("text/plain"),
+            content_coding: Coding::Identity,
+            negotiated: false,
             complete_length: 1000,
-            validators: Validators::new(i128::from(MODIFIED) * 1_000_000_000, 1000),
+            validators: Validators::new(i128::from(MODIFIED) * 1_000_000_000, 1000, Coding::Identity),
         }
     }
 
     fn check(request_line: &str, lines: &str, look: impl FnOnce(Response<'_>)) {
-        let tag = metadata().validators.entity_tag.as_bytes().escape_ascii().to_string().replace('\\', "");
+        let tag = metadata()
+            .validators
+            .entity_tag
+            .expect("it has one")
+            .as_bytes()
+            .escape_ascii()
+            .to_string()
+            .replace('\\', "");
         let bytes = format!("{request_line}\r\nHost: a\r\n{}\r\n", lines.replace("TAG", &tag));
         let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024 };
         let Ok(Parse::Complete(head)) = parse(bytes.as_bytes(), &limits) else { panic!("{bytes}") };
@@ -217,7 +363,7 @@ mod tests {
 
     fn context(now: &Now) -> Context<'_> {
         static BOUNDARY: std::sync::LazyLock<Boundary> = std::sync::LazyLock::new(|| Boundary::new(1));
-        Context { now, boundary: &BOUNDARY, ranges_max: 16, page: |_| PAGE }
+        Context { now, boundary: &BOUNDARY, ranges_max: 16, page: |_, _| PAGE }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::date::DateText;
 use super::framing::Persistence;
+use super::method::Method;
 use super::range::ByteRange;
 use super::status::Status;
 use super::validator::EntityTag;
@@ -44,6 +45,102 @@ pub struct ResponseFields<'a> {
     pub allow: Option<&'static str>,
     /// RFC 9110 §10.2.3, in seconds.
     pub retry_after_seconds: Option<u32>,
+    /// RFC 9110 §8.4
+    pub content_encoding: Option<&'static str>,
+    /// RFC 9110 §12.5.5
+    pub vary: Vary,
+    /// RFC 9111 §5.2
+    pub cache_control: Option<&'a str>,
+    /// RFC 9111 §5.3
+    pub expires: Option<DateText>,
+    /// RFC 9110 §11.6.1
+    pub www_authenticate: Option<&'a str>,
+    /// What another origin may do with the answer.
+    pub sharing: Option<Sharing<'a>>,
+    /// Whole field lines, each with its line end, that the site adds.
+    pub lines: &'a [u8],
+    /// Fields that are not written although they have a value.
+    pub omitted: Omitted,
+}
+
+/// A set of bits with names; what `Vary` lists, and what a site leaves out.
+macro_rules! set_of_fields {
+    ($(#[$doc:meta])* $set:ident { $($constant:ident = $bit:literal $name:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $set(u8);
+
+        impl $set {
+            $(#[doc = concat!("`", $name, "`")] pub const $constant: $set = $set(1 << $bit);)*
+
+            /// The field of this name, if it is one of these; names are case-insensitive.
+            pub fn of_name(name: &str) -> Option<$set> {
+                $(if name.eq_ignore_ascii_case($name) {
+                    return Some($set::$constant);
+                })*
+                None
+            }
+
+            /// The names of the fields in the set.
+            pub fn names(self) -> impl Iterator<Item = &'static str> {
+                [$(($set::$constant, $name)),*].into_iter().filter(move |(one, _)| self.has(*one)).map(|(_, name)| name)
+            }
+
+            /// This set and the other.
+            #[must_use]
+            pub fn with(self, other: $set) -> $set {
+                $set(self.0 | other.0)
+            }
+
+            /// Whether all of `other` is in the set.
+            pub fn has(self, other: $set) -> bool {
+                self.0 & other.0 == other.0
+            }
+        }
+    };
+}
+
+set_of_fields! {
+    /// The request fields that another answer might have depended on.
+    Vary {
+        ACCEPT_ENCODING = 0 "Accept-Encoding";
+        ACCEPT = 1 "Accept";
+        ORIGIN = 2 "Origin";
+        METHOD = 3 "Access-Control-Request-Method";
+        HEADERS = 4 "Access-Control-Request-Headers";
+    }
+}
+
+set_of_fields! {
+    /// Fields of the server's own that a site may leave out, or replace by its own lines.
+    Omitted {
+        SERVER = 0 "Server";
+        ETAG = 1 "ETag";
+        LAST_MODIFIED = 2 "Last-Modified";
+        ACCEPT_RANGES = 3 "Accept-Ranges";
+        CACHE_CONTROL = 4 "Cache-Control";
+        EXPIRES = 5 "Expires";
+    }
+}
+
+/// What another origin may do with an answer (Fetch standard, CORS protocol).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing<'a> {
+    /// `Access-Control-Allow-Origin`
+    pub origin: &'a str,
+    /// `Access-Control-Allow-Credentials`
+    pub credentials: bool,
+    /// What a preflight is told beside that.
+    pub preflight: Option<Preflight<'a>>,
+}
+
+/// What a preflight is told of the request that is to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preflight<'a> {
+    /// `Access-Control-Allow-Headers`, where some are allowed.
+    pub headers: Option<&'a str>,
+    /// `Access-Control-Max-Age`
+    pub max_age_seconds: u32,
 }
 
 /// Which bytes are the content of an answer.
@@ -55,6 +152,8 @@ pub enum Content {
     Withheld,
     /// A fixed text of the server's own.
     Text(&'static str),
+    /// A text that was made for this answer; the caller has it.
+    Generated,
     /// The whole selected representation.
     Whole,
     /// One part of it.
@@ -85,11 +184,17 @@ impl Response<'_> {
     /// answer; `persistence` what `Connection` says.
     pub fn encode(&self, date: &DateText, persistence: Persistence, out: &mut Vec<u8>) {
         let fields = &self.fields;
+        let omitted = fields.omitted;
         out.extend_from_slice(self.status.line());
-        line(out, "Server", SERVER.as_bytes());
+        if !omitted.has(Omitted::SERVER) {
+            line(out, "Server", SERVER.as_bytes());
+        }
         line(out, "Date", date.as_bytes());
         if let Some(value) = fields.content_type {
             line(out, "Content-Type", value.as_bytes());
+        }
+        if let Some(value) = fields.content_encoding {
+            line(out, "Content-Encoding", value.as_bytes());
         }
         if let Some(length) = fields.content_length {
             number_line(out, "Content-Length", length);
@@ -97,14 +202,23 @@ impl Response<'_> {
         if let Some(value) = fields.content_range {
             write_content_range(value, out);
         }
-        if let Some(value) = fields.last_modified {
+        if let (Some(value), false) = (fields.last_modified, omitted.has(Omitted::LAST_MODIFIED)) {
             line(out, "Last-Modified", value.as_bytes());
         }
-        if let Some(value) = fields.entity_tag {
+        if let (Some(value), false) = (fields.entity_tag, omitted.has(Omitted::ETAG)) {
             line(out, "ETag", value.as_bytes());
         }
-        if let Some(value) = fields.accept_ranges {
+        if let (Some(value), false) = (fields.accept_ranges, omitted.has(Omitted::ACCEPT_RANGES)) {
             line(out, "Accept-Ranges", value.as_bytes());
+        }
+        if let (Some(value), false) = (fields.cache_control, omitted.has(Omitted::CACHE_CONTROL)) {
+            line(out, "Cache-Control", value.as_bytes());
+        }
+        if let (Some(value), false) = (fields.expires, omitted.has(Omitted::EXPIRES)) {
+            line(out, "Expires", value.as_bytes());
+        }
+        if fields.vary != Vary::default() {
+            write_vary(fields.vary, out);
         }
         if let Some(value) = fields.location {
             line(out, "Location", value.as_bytes());
@@ -115,6 +229,13 @@ impl Response<'_> {
         if let Some(seconds) = fields.retry_after_seconds {
             number_line(out, "Retry-After", u64::from(seconds));
         }
+        if let Some(value) = fields.www_authenticate {
+            line(out, "WWW-Authenticate", value.as_bytes());
+        }
+        if let Some(sharing) = fields.sharing {
+            write_sharing(sharing, out);
+        }
+        out.extend_from_slice(fields.lines);
         line(
             out,
             "Connection",
@@ -129,6 +250,29 @@ impl Response<'_> {
             out.extend_from_slice(text.as_bytes());
         }
     }
+}
+
+fn write_vary(vary: Vary, out: &mut Vec<u8>) {
+    let mut separator = "Vary: ";
+    for name in vary.names() {
+        out.extend_from_slice(separator.as_bytes());
+        out.extend_from_slice(name.as_bytes());
+        separator = ", ";
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_sharing(sharing: Sharing<'_>, out: &mut Vec<u8>) {
+    line(out, "Access-Control-Allow-Origin", sharing.origin.as_bytes());
+    if sharing.credentials {
+        line(out, "Access-Control-Allow-Credentials", b"true");
+    }
+    let Some(preflight) = sharing.preflight else { return };
+    line(out, "Access-Control-Allow-Methods", Method::ALLOWED.as_bytes());
+    if let Some(headers) = preflight.headers {
+        line(out, "Access-Control-Allow-Headers", headers.as_bytes());
+    }
+    number_line(out, "Access-Control-Max-Age", u64::from(preflight.max_age_seconds));
 }
 
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {

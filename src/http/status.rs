@@ -34,13 +34,20 @@ macro_rules! statuses {
 
 statuses! {
     OK = 200 "OK";
+    NO_CONTENT = 204 "No Content";
     PARTIAL_CONTENT = 206 "Partial Content";
     MOVED_PERMANENTLY = 301 "Moved Permanently";
+    FOUND = 302 "Found";
+    SEE_OTHER = 303 "See Other";
     NOT_MODIFIED = 304 "Not Modified";
+    TEMPORARY_REDIRECT = 307 "Temporary Redirect";
+    PERMANENT_REDIRECT = 308 "Permanent Redirect";
     BAD_REQUEST = 400 "Bad Request";
+    UNAUTHORIZED = 401 "Unauthorized";
     FORBIDDEN = 403 "Forbidden";
     NOT_FOUND = 404 "Not Found";
     METHOD_NOT_ALLOWED = 405 "Method Not Allowed";
+    NOT_ACCEPTABLE = 406 "Not Acceptable";
     REQUEST_TIMEOUT = 408 "Request Timeout";
     PRECONDITION_FAILED = 412 "Precondition Failed";
     URI_TOO_LONG = 414 "URI Too Long";
@@ -53,6 +60,11 @@ statuses! {
 }
 
 impl Status {
+    /// Whether it says that the client or the server failed.
+    pub fn is_error(self) -> bool {
+        self.0 >= 400
+    }
+
     /// The three digits as a number.
     pub fn code(self) -> u16 {
         self.0

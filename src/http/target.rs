@@ -3,13 +3,14 @@
 //! Order: form of the target · percent-decoding, once · dot segments and empty segments.
 //!
 //! Invariant: a [`SitePath`] starts with `/`, holds no NUL, no empty segment and no dot segment,
-//! and was decoded exactly once. Its constructor is the only way to one, so whoever holds a
+//! and was decoded exactly once. Its constructors are the only way to one, so whoever holds a
 //! `SitePath` need not check again.
 
 use super::host::is_authority;
 use super::request::BadRequest;
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use std::borrow::Cow;
+use std::fmt;
 
 /// A target of a GET or HEAD request, split but not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,9 @@ fn split_absolute(target: &str) -> Option<(&str, &str)> {
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    (!authority.is_empty() && is_authority(authority.as_bytes())).then_some((authority, rest))
+    // RFC 9110 §4.2.1: a URI with an empty host is refused; a port does not fill it.
+    let has_host = !authority.is_empty() && !authority.starts_with(':');
+    (has_host && is_authority(authority.as_bytes())).then_some((authority, rest))
 }
 
 /// A decoded, normalised path within a site: the proof that it stays inside it.
@@ -72,6 +75,20 @@ impl<'a> SitePath<'a> {
             return Ok(SitePath { decoded: Cow::Borrowed(raw) });
         }
         normalise(&percent_decode(raw)?).map(|decoded| SitePath { decoded: Cow::Owned(decoded) })
+    }
+
+    /// The path of bytes that are decoded already; `None` when it climbs out of the root, holds a NUL, or does not
+    /// begin with a slash.
+    pub fn from_decoded(bytes: Vec<u8>) -> Option<SitePath<'static>> {
+        if bytes.first() != Some(&b'/') || memchr::memchr(0, &bytes).is_some() {
+            return None;
+        }
+        normalise(&bytes).ok().map(|decoded| SitePath { decoded: Cow::Owned(decoded) })
+    }
+
+    /// The same path, independent of where it was read from.
+    pub fn into_owned(self) -> SitePath<'static> {
+        SitePath { decoded: Cow::Owned(self.decoded.into_owned()) }
     }
 
     /// The decoded path, starting with `/`.
@@ -97,13 +114,19 @@ impl<'a> SitePath<'a> {
     /// The path encoded anew for a Location field. It starts with exactly one slash, so that it
     /// can never be read as the `//host` of a network-path reference (RFC 3986 §4.2).
     pub fn encoded(&self) -> String {
-        percent_encode(&self.decoded, UNSAFE_IN_PATH).to_string()
+        encode_path(&self.decoded).to_string()
     }
+}
+
+/// A decoded path, or a part of one, written for a URL: neither a delimiter of URLs nor a control
+/// is left in it.
+pub fn encode_path(decoded: &[u8]) -> impl fmt::Display {
+    percent_encode(decoded, UNSAFE_IN_PATH)
 }
 
 /// What is not left as it is in a path: all but unreserved characters, sub-delims, `:`, `@` and
 /// the slash (RFC 3986 §3.3).
-const UNSAFE_IN_PATH: &AsciiSet = &CONTROLS
+pub(crate) const UNSAFE_IN_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'#')
@@ -125,7 +148,7 @@ const UNSAFE_IN_PATH: &AsciiSet = &CONTROLS
 fn is_plain(raw: &[u8]) -> bool {
     let mut previous = 0;
     for byte in raw {
-        if *byte == b'%' || (previous == b'/' && matches!(byte, b'/' | b'.')) {
+        if matches!(byte, b'%' | 0) || (previous == b'/' && matches!(byte, b'/' | b'.')) {
             return false;
         }
         previous = *byte;
@@ -140,6 +163,10 @@ fn percent_decode(raw: &[u8]) -> Result<Vec<u8>, BadRequest> {
     let mut rest = raw;
     while let [first, behind @ ..] = rest {
         rest = behind;
+        // Raw, it gets past no head, but a path may come from a configuration as well.
+        if *first == 0 {
+            return Err(BadRequest::PercentEncoding);
+        }
         if *first != b'%' {
             decoded.push(*first);
             continue;
@@ -277,6 +304,36 @@ mod tests {
             let target = RequestTarget::parse(path).expect("each row is a valid target");
             let path = SitePath::parse(target.path).expect("each row is a valid path");
             assert_eq!(path.encoded(), expected);
+        }
+    }
+
+    #[test]
+    fn decoded_paths_are_normalised_and_not_decoded_again() {
+        let cases: [(&[u8], Option<&[u8]>); 20] = [
+            (b"/", Some(b"/")),
+            (b"/a/b.html", Some(b"/a/b.html")),
+            (b"/a/b/", Some(b"/a/b/")),
+            (b"//a//b", Some(b"/a/b")),
+            (b"/a/./b/.", Some(b"/a/b/")),
+            (b"/a/../b", Some(b"/b")),
+            (b"/a/..", Some(b"/")),
+            (b"/%2e%2e/a", Some(b"/%2e%2e/a")),
+            (b"/%", Some(b"/%")),
+            (b"/a?b#c", Some(b"/a?b#c")),
+            (b"/.git", Some(b"/.git")),
+            (b"/\xff\r\n", Some(b"/\xff\r\n")),
+            (b"/..", None),
+            (b"/a/../..", None),
+            (b"/a/../../etc/passwd", None),
+            (b"/a\0", None),
+            (b"/\0/..", None),
+            (b"", None),
+            (b"a", None),
+            (b"../a", None),
+        ];
+        for (decoded, expected) in cases {
+            let path = SitePath::from_decoded(decoded.to_vec());
+            assert_eq!(path.as_ref().map(SitePath::as_bytes), expected, "{}", decoded.escape_ascii());
         }
     }
 

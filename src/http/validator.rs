@@ -1,27 +1,30 @@
 //! Validators of a representation: entity tag and modification date (RFC 9110 §8.8).
 
+use super::coding::Coding;
 use super::date::{DateText, HttpDate};
 use super::grammar::trim_whitespace;
 use std::io::Write;
 
 /// A strong entity tag, made from facts that every copy of a file shares: its modification time
-/// in nanoseconds and its length. Not the inode: two servers with the same tree must agree.
+/// in nanoseconds and its length. Not the inode: two servers with the same tree must agree. A content coding has
+/// its name behind them: two codings of one resource never share a tag (RFC 9110 §8.8.3.3).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EntityTag {
     text: [u8; TAG_BYTES_MAX],
     len: u8,
 }
 
-/// Two quotes, 25 hexadecimal digits at most of a signed 96-bit time, a dash, 16 of a length.
-const TAG_BYTES_MAX: usize = 2 + 25 + 1 + 16;
+/// Two quotes, 25 hexadecimal digits at most of a signed 96-bit time, a dash, 16 of a length, a dash, a coding.
+const TAG_BYTES_MAX: usize = 2 + 25 + 1 + 16 + 1 + 4;
 
 impl EntityTag {
-    /// The tag of a file of `complete_length` bytes modified `modified_nanoseconds` after 1970.
-    pub fn strong(modified_nanoseconds: i128, complete_length: u64) -> EntityTag {
+    /// The tag of `complete_length` bytes in this coding, modified `modified_nanoseconds` after 1970.
+    pub fn strong(modified_nanoseconds: i128, complete_length: u64, coding: Coding) -> EntityTag {
         let sign = if modified_nanoseconds < 0 { "-" } else { "" };
         let mut tag = EntityTag { text: [0; TAG_BYTES_MAX], len: 0 };
         let mut free = &mut tag.text[..];
-        write!(free, "\"{sign}{:x}-{complete_length:x}\"", modified_nanoseconds.unsigned_abs())
+        let (dash, token) = if coding == Coding::Identity { ("", "") } else { ("-", coding.token()) };
+        write!(free, "\"{sign}{:x}-{complete_length:x}{dash}{token}\"", modified_nanoseconds.unsigned_abs())
             .expect("the size is computed for the longest time and length");
         let left = free.len();
         tag.len = u8::try_from(TAG_BYTES_MAX - left).expect("the maximum is below 256");
@@ -43,8 +46,8 @@ impl std::fmt::Debug for EntityTag {
 /// What tells one version of a representation from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validators {
-    /// The strong entity tag.
-    pub entity_tag: EntityTag,
+    /// The strong entity tag, where there is to be one.
+    pub entity_tag: Option<EntityTag>,
     /// The modification date, in whole seconds.
     pub last_modified: HttpDate,
     /// The same date written out, once for all answers.
@@ -52,13 +55,13 @@ pub struct Validators {
 }
 
 impl Validators {
-    /// The validators of a file.
-    pub fn new(modified_nanoseconds: i128, complete_length: u64) -> Validators {
+    /// The validators of `complete_length` bytes in this coding, of a file modified then.
+    pub fn new(modified_nanoseconds: i128, complete_length: u64, coding: Coding) -> Validators {
         let seconds = modified_nanoseconds.div_euclid(1_000_000_000);
         let clamped = i64::try_from(seconds).unwrap_or(if seconds < 0 { i64::MIN } else { i64::MAX });
         let last_modified = HttpDate::from_unix(clamped);
         Validators {
-            entity_tag: EntityTag::strong(modified_nanoseconds, complete_length),
+            entity_tag: Some(EntityTag::strong(modified_nanoseconds, complete_length, coding)),
             last_modified,
             last_modified_text: last_modified.text(),
         }
@@ -81,18 +84,18 @@ pub enum TagCondition<'a> {
 
 impl TagCondition<'_> {
     /// Strong comparison (RFC 9110 §8.8.3.2): our tags are strong, so the client's must be too.
-    pub fn matches_strongly(&self, tag: &EntityTag) -> bool {
+    pub fn matches_strongly(&self, tag: Option<&EntityTag>) -> bool {
         match self {
             TagCondition::Any => true,
-            TagCondition::Tag { weak, opaque } => !weak && *opaque == tag.as_bytes(),
+            TagCondition::Tag { weak, opaque } => !weak && tag.is_some_and(|tag| *opaque == tag.as_bytes()),
         }
     }
 
     /// Weak comparison (RFC 9110 §8.8.3.2): only the opaque parts count.
-    pub fn matches_weakly(&self, tag: &EntityTag) -> bool {
+    pub fn matches_weakly(&self, tag: Option<&EntityTag>) -> bool {
         match self {
             TagCondition::Any => true,
-            TagCondition::Tag { opaque, .. } => *opaque == tag.as_bytes(),
+            TagCondition::Tag { opaque, .. } => tag.is_some_and(|tag| *opaque == tag.as_bytes()),
         }
     }
 }
@@ -136,11 +139,12 @@ mod tests {
 
     #[test]
     fn tags_hold_time_and_length() {
-        assert_eq!(EntityTag::strong(0x1234, 0x22).as_bytes(), b"\"1234-22\"");
-        assert_eq!(EntityTag::strong(-1, 0).as_bytes(), b"\"-1-0\"");
-        assert_ne!(EntityTag::strong(-1, 0), EntityTag::strong(1, 0));
+        assert_eq!(EntityTag::strong(0x1234, 0x22, Coding::Identity).as_bytes(), b"\"1234-22\"");
+        assert_eq!(EntityTag::strong(0x1234, 0x22, Coding::Brotli).as_bytes(), b"\"1234-22-br\"");
+        assert_eq!(EntityTag::strong(-1, 0, Coding::Identity).as_bytes(), b"\"-1-0\"");
+        assert_ne!(EntityTag::strong(-1, 0, Coding::Identity), EntityTag::strong(1, 0, Coding::Identity));
         let extreme = i128::from(i64::MIN) * 1_000_000_000;
-        assert!(EntityTag::strong(extreme, u64::MAX).as_bytes().ends_with(b"-ffffffffffffffff\""));
+        assert!(EntityTag::strong(extreme, u64::MAX, Coding::Gzip).as_bytes().ends_with(b"-ffffffffffffffff-gzip\""));
     }
 
     #[test]
@@ -168,13 +172,14 @@ mod tests {
 
     #[test]
     fn weak_tags_match_weakly_only() {
-        let tag = EntityTag::strong(1, 2);
+        let tag = EntityTag::strong(1, 2, Coding::Identity);
         for (value, strongly, weakly) in
             [("\"1-2\"", true, true), ("W/\"1-2\"", false, true), ("\"1-3\"", false, false), ("*", true, true)]
         {
             let condition = tag_conditions(value.as_bytes()).next().expect("each row is one member");
-            assert_eq!(condition.matches_strongly(&tag), strongly, "{value}");
-            assert_eq!(condition.matches_weakly(&tag), weakly, "{value}");
+            assert_eq!(condition.matches_strongly(Some(&tag)), strongly, "{value}");
+            assert_eq!(condition.matches_weakly(Some(&tag)), weakly, "{value}");
+            assert_eq!(condition.matches_weakly(None), value == "*", "{value}: without a tag, only `*` matches");
         }
     }
 }

@@ -1,49 +1,126 @@
 //! Listening sockets: one a worker for each address, with SO_REUSEPORT, so that the kernel spreads
-//! the connections and no worker waits for another.
+//! the connections and no worker waits for another. Of a Unix socket there is one, which all workers share.
 //!
-//! Invariant: a port that another program listens on is never shared in silence.
+//! Invariant: a port or a file that another program listens on is never shared or taken away in silence.
 
-use super::{Listen, Options, StartError};
+use super::{Address, Listen, Options, StartError};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The sockets of a server.
 #[derive(Debug)]
 pub struct Sockets {
-    /// The addresses, with the ports that the kernel chose.
-    pub addresses: Vec<SocketAddr>,
-    /// For each worker, its sockets, one an address.
-    pub of_workers: Vec<Vec<Socket>>,
+    /// Where it listens.
+    pub bound: Vec<Bound>,
+    /// For each worker, its sockets, one an address, with the numbers of their listeners.
+    pub of_workers: Vec<Vec<(usize, Socket)>>,
+}
+
+/// Where one listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Its number.
+    pub listener: usize,
+    /// Its address, with the port that the kernel chose.
+    pub address: Address,
 }
 
 /// Opens the sockets of all workers.
 pub fn open(options: &Options) -> Result<Sockets, StartError> {
     let backlog = backlog();
-    let mut sockets = Sockets { addresses: Vec::new(), of_workers: (0..options.workers).map(|_| Vec::new()).collect() };
-    for listen in &options.listen {
-        match probe_patiently(listen.address) {
-            Ok(()) => {}
+    let mut sockets = Sockets { bound: Vec::new(), of_workers: (0..options.workers).map(|_| Vec::new()).collect() };
+    for (listener, listen) in options.listen.iter().enumerate() {
+        let opened = match &listen.address {
+            Address::Tcp(address) => open_tcp(*address, options.workers, backlog),
+            Address::Unix(path) => open_unix(path, options.workers, backlog),
+        };
+        match opened {
+            Ok((address, of_address)) => {
+                sockets.bound.push(Bound { listener, address });
+                for (of_worker, socket) in sockets.of_workers.iter_mut().zip(of_address) {
+                    of_worker.push((listener, socket));
+                }
+            }
             Err(error) if listen.optional && is_absent(&error) => {
                 tracing::debug!("not listening on {}: {error}", listen.address);
-                continue;
             }
             Err(error) => return Err(explain(listen, &error)),
         }
-        let mut bound = listen.address;
-        for of_worker in &mut sockets.of_workers {
-            let socket = open_one(bound, backlog).map_err(|error| explain(listen, &error))?;
-            // With port 0 the first socket is given a port, and the others share it.
-            bound = socket.local_addr().ok().and_then(|address| address.as_socket()).unwrap_or(bound);
-            of_worker.push(socket);
-        }
-        sockets.addresses.push(bound);
     }
-    if sockets.addresses.is_empty() {
+    if sockets.bound.is_empty() {
         return Err(StartError("no address to listen on; name one with --address".to_owned()));
     }
     Ok(sockets)
+}
+
+/// The files of Unix sockets, removed when the server ends.
+#[derive(Debug)]
+pub struct SocketFiles(Vec<PathBuf>);
+
+impl SocketFiles {
+    /// Those of these sockets.
+    pub fn of(sockets: &Sockets) -> SocketFiles {
+        let path = |bound: &Bound| match &bound.address {
+            Address::Tcp(_) => None,
+            Address::Unix(path) => Some(path.clone()),
+        };
+        SocketFiles(sockets.bound.iter().filter_map(path).collect())
+    }
+}
+
+impl Drop for SocketFiles {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // Somebody may have removed it before; then there is nothing left to do.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// An address as it was bound, and a socket for each worker.
+type Opened = (Address, Vec<Socket>);
+
+fn open_tcp(address: SocketAddr, workers: usize, backlog: i32) -> std::io::Result<Opened> {
+    probe_patiently(address)?;
+    let mut bound = address;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = open_one(bound, backlog)?;
+        // With port 0 the first socket is given a port, and the others share it.
+        bound = socket.local_addr().ok().and_then(|address| address.as_socket()).unwrap_or(bound);
+        sockets.push(socket);
+    }
+    Ok((Address::Tcp(bound), sockets))
+}
+
+/// Whoever may enter the directory of a socket may connect to it, as with other web servers.
+const SOCKET_FILE_MODE: u32 = 0o666;
+
+fn open_unix(path: &Path, workers: usize, backlog: i32) -> std::io::Result<Opened> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_FILE_MODE))?;
+    socket.listen(backlog)?;
+    let sockets = (0..workers).map(|_| socket.try_clone()).collect::<std::io::Result<_>>()?;
+    Ok((Address::Unix(path.to_owned()), sockets))
+}
+
+/// Removes the file of a socket on which nobody listens any more: a server that was killed left it. A file that is no
+/// socket stays, and so does one that somebody listens on; binding then fails.
+fn remove_stale(path: &Path) -> std::io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if is_socket {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// How long a port that is in use is tried again, and how often. A server that was killed leaves
@@ -108,7 +185,27 @@ fn is_absent(error: &std::io::Error) -> bool {
 }
 
 fn explain(listen: &Listen, error: &std::io::Error) -> StartError {
-    let address = listen.address;
+    match &listen.address {
+        Address::Tcp(address) => explain_tcp(*address, error),
+        Address::Unix(path) => explain_unix(path, error),
+    }
+}
+
+fn explain_unix(path: &Path, error: &std::io::Error) -> StartError {
+    let path = path.display();
+    StartError(match errno(error) {
+        Some(Errno::ADDRINUSE) => {
+            format!("unix:{path}: another program listens there, or the file is no socket; remove it or choose another")
+        }
+        Some(Errno::NOENT | Errno::NOTDIR) => format!("unix:{path}: its directory does not exist; make it first"),
+        Some(Errno::ACCESS | Errno::PERM) => {
+            format!("unix:{path}: permission denied; let the server's user write to the directory")
+        }
+        _ => format!("unix:{path}: cannot listen: {error}"),
+    })
+}
+
+fn explain_tcp(address: SocketAddr, error: &std::io::Error) -> StartError {
     let port = address.port();
     StartError(match errno(error) {
         Some(Errno::ADDRINUSE) => format!(
@@ -140,8 +237,7 @@ mod tests {
         let other = open_one(loopback(0), 16).expect("a free port");
         let address = other.local_addr().expect("bound").as_socket().expect("IPv4");
         let error = probe(address).expect_err("the port is in use");
-        let listen = Listen { address, optional: false };
-        let message = explain(&listen, &error).to_string();
+        let message = explain_tcp(address, &error).to_string();
         assert!(message.contains("another program listens there"), "{message}");
         assert!(message.contains(&address.port().to_string()));
     }
@@ -153,5 +249,22 @@ mod tests {
         let _client = std::net::TcpStream::connect(address).expect("it listens");
         let (accepted, _) = listener.accept().expect("a client is there");
         assert!(accepted.tcp_nodelay().expect("a TCP socket"));
+    }
+
+    #[test]
+    fn only_what_nobody_listens_on_is_taken_away() {
+        let directory = std::env::temp_dir().join(format!("otus-httpd-listen-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory of this test");
+        let path = directory.join("socket");
+        let (_, first) = open_unix(&path, 2, 16).expect("a new path");
+        assert_eq!(first.len(), 2);
+        assert!(open_unix(&path, 1, 16).is_err(), "somebody listens there");
+        drop(first);
+        assert!(open_unix(&path, 1, 16).is_ok(), "nobody listens there any more");
+        std::fs::remove_file(&path).expect("it is there");
+        std::fs::write(&path, "precious").expect("a file of this test");
+        assert!(open_unix(&path, 1, 16).is_err(), "it is no socket");
+        assert_eq!(std::fs::read(&path).expect("it is still there"), b"precious");
+        std::fs::remove_dir_all(&directory).expect("it is ours");
     }
 }

@@ -21,10 +21,10 @@ mod fault;
 mod fault;
 
 use crate::connection::roster;
-use crate::http::request::HeadLimits;
-use crate::storage::cache::Budget;
+use crate::shard;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// All that a server process is told.
@@ -32,10 +32,6 @@ use std::time::Duration;
 pub struct Options {
     /// Addresses to listen on.
     pub listen: Vec<Listen>,
-    /// The document root; without one the welcome page is served.
-    pub root: Option<PathBuf>,
-    /// Names tried for a directory.
-    pub index: Vec<String>,
     /// Number of workers.
     pub workers: usize,
     /// How often the supervisor looks after the workers.
@@ -44,21 +40,66 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// How long a connection may stay in each phase.
     pub connection_limits: roster::Limits,
-    /// How large a request head may be.
-    pub head_limits: HeadLimits,
-    /// Ranges of one request that are answered; a request for more is answered whole.
-    pub ranges_max: usize,
-    /// What each worker may keep in memory.
-    pub cache: Budget,
+    /// What each worker serves, and within which bounds. Its listeners are those of `listen`.
+    pub shard: shard::Options,
+}
+
+impl Options {
+    /// What the default site of a listener serves, for people.
+    fn served_by(&self, listener: usize) -> String {
+        let site = &self.shard.sites[self.shard.hosts[listener].default_site()];
+        let root = site.keys.root.as_ref().and_then(Option::as_ref);
+        root.map_or_else(|| "the welcome page".to_owned(), |root| root.display().to_string())
+    }
+
+    /// Every document root, each once.
+    fn roots(&self) -> Vec<&Path> {
+        let keys =
+            self.shard.sites.iter().flat_map(|site| {
+                std::iter::once(&site.keys).chain(site.locations.iter().map(|location| &location.keys))
+            });
+        let mut roots: Vec<&Path> = keys.filter_map(|keys| keys.root.as_ref()?.as_deref()).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
 }
 
 /// One address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The address; port 0 lets the kernel choose.
-    pub address: SocketAddr,
+    /// Where.
+    pub address: Address,
     /// Whether a machine that does not have this address is no failure: it was a default.
     pub optional: bool,
+    /// Whether each connection begins with a PROXY header.
+    pub is_proxied: bool,
+}
+
+impl fmt::Display for Listen {
+    /// As it is written in the configuration file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let behind = if self.is_proxied { " proxy_protocol" } else { "" };
+        write!(f, "{}{behind}", self.address)
+    }
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An address and a port; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Why a server did not start: one line, with the cause and the remedy.
@@ -72,11 +113,14 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
     preflight::check(options)?;
     let sockets = listen::open(options)?;
+    let _files = listen::SocketFiles::of(&sockets);
     supervise::run(options, sockets, signals)
 }
 
 /// Checks all that [`run`] would check, without serving.
 pub fn check(options: &Options) -> Result<(), StartError> {
     preflight::check(options)?;
-    listen::open(options).map(drop)
+    let sockets = listen::open(options)?;
+    drop(listen::SocketFiles::of(&sockets));
+    Ok(())
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// Checks all of it, and raises the soft limits to the hard ones.
 pub fn check(options: &Options) -> Result<(), StartError> {
-    if let Some(root) = &options.root {
+    for root in options.roots() {
         check_root(root)?;
     }
     check_descriptors(raise(Resource::Nofile), options)?;

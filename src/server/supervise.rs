@@ -4,13 +4,12 @@
 //! Invariant: the supervisor keeps every listening socket, so that clients queue while a worker
 //! is replaced, and never waits for a worker longer than the options say.
 
-use super::listen::Sockets;
+use super::listen::{Bound, Sockets};
 use super::signal::Signals;
 use super::worker::{self, Assignment, Ending, Pulse};
-use super::{Options, StartError, ring};
+use super::{Address, Options, StartError, ring};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use std::time::{Duration, Instant};
 pub fn run(options: &Options, sockets: Sockets, signals: Signals) -> Result<(), StartError> {
     let mut crew = Crew::start(options, sockets.of_workers)?;
     crew.wait_until_ready(&signals)?;
-    announce(options, &sockets.addresses);
+    announce(options, &sockets.bound);
     tracing::debug!("{} workers run; flags of their rings: {}", options.workers, ring::describe());
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());
@@ -38,14 +37,18 @@ pub fn run(options: &Options, sockets: Sockets, signals: Signals) -> Result<(), 
 }
 
 /// One line an address, once connections are accepted.
-fn announce(options: &Options, addresses: &[SocketAddr]) {
-    let what = options.root.as_ref().map_or_else(|| "the welcome page".to_owned(), |root| root.display().to_string());
+fn announce(options: &Options, bound: &[Bound]) {
     let workers = options.workers;
     let plural = if workers == 1 { "" } else { "s" };
     let mut out = std::io::stdout().lock();
-    for address in addresses {
+    for Bound { listener, address } in bound {
+        let what = options.served_by(*listener);
+        let address = match address {
+            Address::Tcp(address) => format!("http://{address}/"),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        };
         // Nobody reads it when standard output is closed: no reason not to serve.
-        let _ = writeln!(out, "serving {what} on http://{address}/ with {workers} worker{plural}");
+        let _ = writeln!(out, "serving {what} on {address} with {workers} worker{plural}");
     }
     let _ = out.flush();
 }
@@ -71,7 +74,7 @@ struct Crew<'a> {
 struct Post {
     index: usize,
     cpu: usize,
-    listeners: Vec<socket2::Socket>,
+    listeners: Vec<(usize, socket2::Socket)>,
     pulse: Arc<Pulse>,
     /// The worker in the post now; dropping it tells the worker to stop.
     stop: Option<UnixStream>,
@@ -115,7 +118,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
 impl<'a> Crew<'a> {
-    fn start(options: &'a Options, of_workers: Vec<Vec<socket2::Socket>>) -> Result<Crew<'a>, StartError> {
+    fn start(options: &'a Options, of_workers: Vec<Vec<(usize, socket2::Socket)>>) -> Result<Crew<'a>, StartError> {
         let fail = |error: std::io::Error| StartError(format!("the workers cannot be started: {error}"));
         let (sender, events) = channel();
         let (bell, ringer) = UnixStream::pair().map_err(fail)?;
@@ -246,7 +249,8 @@ impl<'a> Crew<'a> {
 impl Post {
     fn start_worker(&mut self, options: &Options, reporter: &Reporter) -> std::io::Result<()> {
         let (stop, told_to_stop) = UnixStream::pair()?;
-        let listeners = self.listeners.iter().map(socket2::Socket::try_clone).collect::<std::io::Result<_>>()?;
+        let copy = |(listener, socket): &(usize, socket2::Socket)| Ok((*listener, socket.try_clone()?));
+        let listeners = self.listeners.iter().map(copy).collect::<std::io::Result<_>>()?;
         let assignment = Assignment { index: self.index, cpu: self.cpu, listeners, stop: told_to_stop.into() };
         let index = self.index;
         let options = options.clone();

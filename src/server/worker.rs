@@ -10,10 +10,8 @@
 #![allow(unsafe_code)]
 
 use super::{Options, fault};
-use crate::connection::{self, roster::Roster};
+use crate::connection::{self, Door, roster::Roster};
 use crate::shard::Shard;
-use crate::site::{self, Site, Source};
-use crate::storage::root::Root;
 use futures_lite::{AsyncReadExt, FutureExt, future};
 use glommio::net::{TcpListener, TcpStream, UnixStream};
 use glommio::timer::sleep;
@@ -37,8 +35,9 @@ pub struct Assignment {
     pub index: usize,
     /// The CPU that it is bound to.
     pub cpu: usize,
-    /// Its listening sockets: copies, so that the queues outlive a worker that died.
-    pub listeners: Vec<Socket>,
+    /// Its listening sockets, with the numbers of their listeners: copies, so that the queues outlive a worker that
+    /// died.
+    pub listeners: Vec<(usize, Socket)>,
     /// A byte or the end of this stream says stop.
     pub stop: OwnedFd,
 }
@@ -119,23 +118,16 @@ async fn work(
     pulse: &Pulse,
     ready: impl FnOnce(),
 ) -> Result<Ending, String> {
-    let source = match &options.root {
-        None => Source::Welcome,
-        Some(path) => {
-            let root = Root::open(path).map_err(|error| format!("document root {}: {error}", path.display()))?;
-            Source::Directory(root)
-        }
-    };
-    let site = Site::new(site::Options { source, index: options.index.clone(), cache: options.cache });
-    let shard = Rc::new(Shard::new(site, options.head_limits, options.ranges_max));
+    let shard = Rc::new(Shard::open(&options.shard)?);
     let roster = Roster::new(options.connection_limits);
 
     let mut tasks = vec![glommio::spawn_local(keep_house(shard.clone()))];
-    for socket in &assignment.listeners {
+    for (listener, socket) in &assignment.listeners {
+        let door = Door { listener: *listener, is_proxied: options.listen[*listener].is_proxied };
         let socket = socket.try_clone().map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
         // SAFETY: the descriptor is given away by into_raw_fd and owned by the listener from here.
         let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
-        tasks.push(glommio::spawn_local(accept(listener, shard.clone(), roster.clone())));
+        tasks.push(glommio::spawn_local(accept(listener, door, shard.clone(), roster.clone())));
     }
     // SAFETY: as above, for the stream that says stop.
     let mut stop = unsafe { UnixStream::from_raw_fd(assignment.stop.into_raw_fd()) };
@@ -161,8 +153,9 @@ async fn work(
 
     tracing::debug!("worker {}: {} connections to finish", assignment.index, roster.len());
     shard.draining.set(true);
-    for socket in assignment.listeners {
-        stop_listening(&socket, &shard, &roster);
+    for (listener, socket) in assignment.listeners {
+        let door = Door { listener, is_proxied: options.listen[listener].is_proxied };
+        stop_listening(&socket, door, &shard, &roster);
     }
     roster.drain();
     let drained = within(options.drain_timeout, emptied(&roster));
@@ -215,21 +208,21 @@ fn until_next_second() -> Duration {
 async fn keep_house(shard: Rc<Shard>) {
     loop {
         sleep(Duration::from_secs(1)).await;
-        shard.site.tick().await;
+        shard.tick().await;
     }
 }
 
 /// Connections accepted in a row before the others have their turn.
 const ACCEPTED_IN_A_ROW_MAX: usize = 32;
 
-async fn accept(listener: TcpListener, shard: Rc<Shard>, roster: Rc<Roster>) {
+async fn accept(listener: TcpListener, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
     let mut backoff = Backoff::default();
     let mut in_a_row = 0;
     loop {
         match listener.accept().await {
             Ok(stream) => {
                 backoff.succeeded();
-                start(stream, &shard, &roster);
+                start(stream, door, &shard, &roster);
             }
             Err(error) => {
                 if let Some(pause) = backoff.failed(&error.into()) {
@@ -246,12 +239,12 @@ async fn accept(listener: TcpListener, shard: Rc<Shard>, roster: Rc<Roster>) {
 }
 
 /// Serves a connection in a task of its own; a panic in it ends there.
-fn start(stream: TcpStream, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+fn start(stream: TcpStream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
     // SAFETY: the descriptor belongs to `stream`, which outlives this borrow.
     let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
     // The engine's quick accept leaves it out. Failing would harm nobody but a future child.
     let _ = rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC);
-    let serving = fault::in_connection(connection::serve(stream, shard.clone(), roster.clone()));
+    let serving = fault::in_connection(connection::serve(stream, door, shard.clone(), roster.clone()));
     // The panic hook has told of a panic; there is nothing left to do about it.
     glommio::spawn_local(AssertUnwindSafe(serving).catch_unwind()).detach();
 }
@@ -259,13 +252,13 @@ fn start(stream: TcpStream, shard: &Rc<Shard>, roster: &Rc<Roster>) {
 /// Takes what waits in the queue of a socket, for closing it would reset those clients, and stops
 /// listening. A close alone would come late: a ring may still hold the socket, the kernel takes
 /// rings down in its own time, and until then clients would queue where nobody accepts.
-fn stop_listening(socket: &Socket, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+fn stop_listening(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
     if socket.set_nonblocking(true).is_err() {
         return;
     }
     while let Ok((accepted, _)) = socket.accept() {
         // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
-        start(unsafe { TcpStream::from_raw_fd(accepted.into_raw_fd()) }, shard, roster);
+        start(unsafe { TcpStream::from_raw_fd(accepted.into_raw_fd()) }, door, shard, roster);
     }
     // It can only fail on a socket that does not listen any more.
     let _ = socket.shutdown(Shutdown::Read);

@@ -1,7 +1,8 @@
 //! The page that is served while nobody has said what to serve.
 
 use super::{Body, Located, Representation};
-use crate::http::respond::RepresentationMetadata;
+use crate::http::coding::Coding;
+use crate::http::respond::{RepresentationMetadata, SiteFields};
 use crate::http::target::SitePath;
 use crate::http::validator::Validators;
 use crate::storage::refusal::Refusal;
@@ -16,11 +17,13 @@ pub(super) fn locate(path: &SitePath<'_>) -> Located {
     }
     let complete_length = PAGE.len() as u64;
     let metadata = RepresentationMetadata {
-        media_type: "text/html",
+        media_type: Rc::from("text/html"),
+        content_coding: Coding::Identity,
+        negotiated: false,
         complete_length,
         // It is as old as the program, whose age nobody knows; its length tells versions apart.
-        validators: Validators::new(0, complete_length),
+        validators: Validators::new(0, complete_length, Coding::Identity),
     };
     let body = Body::Held(Rc::from(PAGE.as_bytes()));
-    Located::Representation(Rc::new(Representation { metadata, body }))
+    Located::Representation(Rc::new(Representation { metadata, body, fields: SiteFields::default() }))
 }

@@ -1,4 +1,4 @@
-//! A bounded map from path to whatever the layer above remembers of it.
+//! A bounded map to whatever the layer above remembers.
 //!
 //! Each core has its own, so it needs no lock. Which entries stay is the library's business
 //! (S3-FIFO: one pass over many cold files does not push the hot ones out); that the bytes stay
@@ -6,8 +6,10 @@
 //!
 //! Invariant: the weights of all entries sum to at most the budget.
 
+pub use quick_cache::Equivalent;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache as QuickCache;
+use std::hash::Hash;
 
 /// How much a cache may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,52 +20,53 @@ pub struct Budget {
     pub content_bytes_max: u64,
 }
 
-/// What a cached value weighs, in bytes of memory.
+/// What a key or a value weighs, in bytes of memory.
 pub trait Weight {
-    /// Bytes that this value keeps alive, apart from its key and the entry itself.
+    /// Bytes that it keeps alive, apart from the entry itself.
     fn bytes(&self) -> u64;
 }
 
-/// Path and entry cost this much beside the content: key, hash table, list links.
+/// An entry costs this much beside what key and value keep alive: hash table, list links.
 const ENTRY_BYTES: u64 = 256;
 
 /// An average entry, to size the hash table: a small file.
 const ENTRY_BYTES_TYPICAL: u64 = 16 * 1024;
 
-/// A bounded map from path to `V`.
-pub struct Cache<V> {
-    entries: QuickCache<Box<[u8]>, V, ByBytes>,
+/// A bounded map from `K` to `V`. Any `Q` that is equivalent to a key finds it, so that none need be
+/// made for looking.
+pub struct Cache<K, V> {
+    entries: QuickCache<K, V, ByBytes>,
 }
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl<V: Weight> Weighter<Box<[u8]>, V> for ByBytes {
-    fn weight(&self, key: &Box<[u8]>, value: &V) -> u64 {
-        ENTRY_BYTES + key.len() as u64 + value.bytes()
+impl<K: Weight, V: Weight> Weighter<K, V> for ByBytes {
+    fn weight(&self, key: &K, value: &V) -> u64 {
+        ENTRY_BYTES + key.bytes() + value.bytes()
     }
 }
 
-impl<V: Weight> Cache<V> {
+impl<K: Eq + Hash + Weight, V: Weight> Cache<K, V> {
     /// An empty cache.
-    pub fn new(budget: Budget) -> Cache<V> {
+    pub fn new(budget: Budget) -> Cache<K, V> {
         let entries = usize::try_from(budget.bytes_max / ENTRY_BYTES_TYPICAL).unwrap_or(usize::MAX).clamp(64, 1 << 20);
         Cache { entries: QuickCache::with_weighter(entries, budget.bytes_max, ByBytes) }
     }
 
-    /// What is remembered of `path`.
-    pub fn get(&self, path: &[u8]) -> Option<&V> {
-        self.entries.get(path)
+    /// What is remembered for `key`.
+    pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
+        self.entries.get(key)
     }
 
-    /// Remembers `value` for `path`, in place of what was there.
-    pub fn insert(&mut self, path: &[u8], value: V) {
-        self.entries.insert(Box::from(path), value);
+    /// Remembers `value` for `key`, in place of what was there.
+    pub fn insert(&mut self, key: K, value: V) {
+        self.entries.insert(key, value);
     }
 
-    /// Forgets `path`.
-    pub fn remove(&mut self, path: &[u8]) {
-        self.entries.remove(path);
+    /// Forgets `key`.
+    pub fn remove<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) {
+        self.entries.remove(key);
     }
 
     /// Bytes held now.
@@ -78,6 +81,18 @@ mod tests {
 
     struct Sized(u64);
 
+    impl Weight for &[u8] {
+        fn bytes(&self) -> u64 {
+            self.len() as u64
+        }
+    }
+
+    impl Weight for u32 {
+        fn bytes(&self) -> u64 {
+            4
+        }
+    }
+
     impl Weight for Sized {
         fn bytes(&self) -> u64 {
             self.0
@@ -90,7 +105,7 @@ mod tests {
     fn the_budget_holds_whatever_is_put_in() {
         let mut cache = Cache::new(BUDGET);
         for number in 0..10_000u32 {
-            cache.insert(&number.to_be_bytes(), Sized(u64::from(number % 10_000)));
+            cache.insert(number, Sized(u64::from(number % 10_000)));
             assert!(cache.bytes() <= BUDGET.bytes_max);
         }
         assert!(cache.bytes() > BUDGET.bytes_max / 2, "a budget is there to be used");
@@ -100,21 +115,21 @@ mod tests {
     #[test]
     fn one_pass_over_cold_files_leaves_the_hot_one() {
         let mut cache = Cache::new(BUDGET);
-        cache.insert(b"/hot", Sized(5_000));
+        cache.insert(u32::MAX, Sized(5_000));
         for number in 0..10_000u32 {
-            assert!(cache.get(b"/hot").is_some(), "evicted by file {number}");
-            cache.insert(&number.to_be_bytes(), Sized(5_000));
+            assert!(cache.get(&u32::MAX).is_some(), "evicted by file {number}");
+            cache.insert(number, Sized(5_000));
         }
     }
 
     #[test]
     fn the_newest_value_counts() {
         let mut cache = Cache::new(BUDGET);
-        cache.insert(b"/a", Sized(1));
-        cache.insert(b"/a", Sized(2));
-        assert_eq!(cache.get(b"/a").map(Weight::bytes), Some(2));
-        cache.remove(b"/a");
-        assert!(cache.get(b"/a").is_none());
+        cache.insert(&b"/a"[..], Sized(1));
+        cache.insert(&b"/a"[..], Sized(2));
+        assert_eq!(cache.get(&b"/a"[..]).map(Weight::bytes), Some(2));
+        cache.remove(&b"/a"[..]);
+        assert!(cache.get(&b"/a"[..]).is_none());
         assert_eq!(cache.bytes(), 0);
     }
 }

@@ -12,7 +12,7 @@
 use super::refusal::Refusal;
 use super::span::AlignedSpan;
 use glommio::io::{BufferedFile, ReadResult};
-use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -53,7 +53,7 @@ pub struct Identity {
 
 impl Identity {
     /// The identity in what `statx` said.
-    fn of(facts: &Statx) -> Identity {
+    pub(super) fn of(facts: &Statx) -> Identity {
         Identity {
             device: u64::from(facts.stx_dev_major) << 32 | u64::from(facts.stx_dev_minor),
             inode: facts.stx_ino,
@@ -75,6 +75,17 @@ pub enum Kind {
     Special,
 }
 
+impl Kind {
+    /// The kind in what `statx` said; a symlink that was not followed is special.
+    pub(super) fn of(facts: &Statx) -> Kind {
+        match FileType::from_raw_mode(facts.stx_mode.into()) {
+            FileType::RegularFile => Kind::Regular,
+            FileType::Directory => Kind::Directory,
+            _ => Kind::Special,
+        }
+    }
+}
+
 /// Whether asking for a file's facts may wait for a disk or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
@@ -91,12 +102,7 @@ pub fn facts(fd: impl AsFd, patience: Patience) -> Result<(Kind, Identity), Errn
         Patience::AsNeeded => AtFlags::empty(),
     };
     let facts = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH | patience, StatxFlags::BASIC_STATS)?;
-    let kind = match rustix::fs::FileType::from_raw_mode(facts.stx_mode.into()) {
-        rustix::fs::FileType::RegularFile => Kind::Regular,
-        rustix::fs::FileType::Directory => Kind::Directory,
-        _ => Kind::Special,
-    };
-    Ok((kind, Identity::of(&facts)))
+    Ok((Kind::of(&facts), Identity::of(&facts)))
 }
 
 /// Why a read gave no bytes.

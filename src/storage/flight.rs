@@ -9,15 +9,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::hash::Hash;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 /// The fetches under way on one core, by key.
-pub struct Flights<T> {
-    under_way: RefCell<UnderWay<T>>,
+pub struct Flights<K, T> {
+    under_way: RefCell<HashMap<K, Rc<Flight<T>>>>,
 }
-
-type UnderWay<T> = HashMap<Box<[u8]>, Rc<Flight<T>>>;
 
 struct Flight<T> {
     outcome: RefCell<Option<T>>,
@@ -25,15 +24,15 @@ struct Flight<T> {
     waiting: RefCell<Vec<Waker>>,
 }
 
-impl<T> Default for Flights<T> {
-    fn default() -> Flights<T> {
+impl<K, T> Default for Flights<K, T> {
+    fn default() -> Flights<K, T> {
         Flights { under_way: RefCell::default() }
     }
 }
 
-impl<T: Clone> Flights<T> {
+impl<K: Clone + Eq + Hash, T: Clone> Flights<K, T> {
     /// The outcome of `fetch`, or of the fetch for the same key that is under way already.
-    pub async fn join<F: Future<Output = T>>(&self, key: &[u8], fetch: impl FnOnce() -> F) -> T {
+    pub async fn join<F: Future<Output = T>>(&self, key: &K, fetch: impl FnOnce() -> F) -> T {
         loop {
             let under_way = self.under_way.borrow().get(key).cloned();
             match under_way {
@@ -48,10 +47,10 @@ impl<T: Clone> Flights<T> {
         }
     }
 
-    async fn fly(&self, key: &[u8], fetch: impl Future<Output = T>) -> T {
+    async fn fly(&self, key: &K, fetch: impl Future<Output = T>) -> T {
         let flight =
             Rc::new(Flight { outcome: RefCell::default(), landed: Cell::new(false), waiting: RefCell::default() });
-        self.under_way.borrow_mut().insert(Box::from(key), flight.clone());
+        self.under_way.borrow_mut().insert(key.clone(), flight.clone());
         let landing = Landing { flights: self, key, flight: &flight };
         let outcome = fetch.await;
         flight.outcome.replace(Some(outcome.clone()));
@@ -74,13 +73,13 @@ impl<T> Flight<T> {
 }
 
 /// Takes the flight off the list and wakes those who wait, however it ended.
-struct Landing<'a, T> {
-    flights: &'a Flights<T>,
-    key: &'a [u8],
+struct Landing<'a, K: Eq + Hash, T> {
+    flights: &'a Flights<K, T>,
+    key: &'a K,
     flight: &'a Flight<T>,
 }
 
-impl<T> Drop for Landing<'_, T> {
+impl<K: Eq + Hash, T> Drop for Landing<'_, K, T> {
     fn drop(&mut self) {
         self.flights.under_way.borrow_mut().remove(self.key);
         self.flight.landed.set(true);
@@ -108,17 +107,17 @@ mod tests {
                 number
             }
         };
-        let both = zip(flights.join(b"a", fetch), flights.join(b"a", fetch));
+        let both = zip(flights.join(&"a", fetch), flights.join(&"a", fetch));
         assert_eq!(block_on(both), (1, 1));
-        assert_eq!(block_on(zip(flights.join(b"a", fetch), flights.join(b"b", fetch))), (2, 3));
+        assert_eq!(block_on(zip(flights.join(&"a", fetch), flights.join(&"b", fetch))), (2, 3));
     }
 
     #[test]
     fn a_flight_that_is_given_up_strands_nobody() {
         let flights = Flights::default();
-        let mut given_up = Box::pin(flights.join(b"a", pending::<i32>));
+        let mut given_up = Box::pin(flights.join(&"a", pending::<i32>));
         assert_eq!(block_on(poll_once(&mut given_up)), None);
-        let mut waiting = pin!(flights.join(b"a", || ready(2)));
+        let mut waiting = pin!(flights.join(&"a", || ready(2)));
         assert_eq!(block_on(poll_once(waiting.as_mut())), None);
         drop(given_up);
         assert_eq!(block_on(poll_once(waiting)), Some(2));

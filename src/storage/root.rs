@@ -3,9 +3,11 @@
 //! Look-ups try the kernel's name cache first, on the executor; only what is not in it goes to
 //! the blocking pool, where the disk may be waited for.
 //!
-//! Invariant: what a look-up returns lay beneath the root when it was resolved, whatever symlinks
-//! are in the tree and whoever renames within it meanwhile (openat2 with RESOLVE_BENEATH).
+//! Invariant: unless all symlinks are to be followed, what a look-up returns lay beneath the root when it was
+//! resolved, whatever symlinks are in the tree and whoever renames within it meanwhile (openat2 with
+//! RESOLVE_BENEATH).
 
+use super::directory::{self, Directory};
 use super::file::{Identity, Kind, Opened, Patience, facts};
 use super::pool;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -25,6 +27,27 @@ pub struct Root {
     directory: RefCell<Arc<OwnedFd>>,
     /// Cleared for good when the kernel does not know RESOLVE_CACHED (before 5.12).
     cached_look_ups: Cell<bool>,
+}
+
+/// Which symbolic links a look-up follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symlinks {
+    /// Those that stay beneath the root.
+    Beneath,
+    /// None.
+    Deny,
+    /// All, wherever they lead.
+    Follow,
+}
+
+impl Symlinks {
+    fn flags(self) -> ResolveFlags {
+        match self {
+            Symlinks::Beneath => BENEATH,
+            Symlinks::Deny => BENEATH | ResolveFlags::NO_SYMLINKS,
+            Symlinks::Follow => ResolveFlags::NO_MAGICLINKS,
+        }
+    }
 }
 
 /// What a path beneath a root names.
@@ -68,10 +91,10 @@ impl Root {
         })
     }
 
-    /// Looks up `relative`, a path without a leading slash that holds no NUL.
-    pub async fn look_up(&self, relative: &[u8]) -> Result<Found, Errno> {
+    /// Looks up `relative`, a path without a leading slash, dot segments and NUL.
+    pub async fn look_up(&self, relative: &[u8], symlinks: Symlinks) -> Result<Found, Errno> {
         if self.cached_look_ups.get() {
-            match resolve(&self.directory.borrow(), relative, BENEATH | ResolveFlags::CACHED) {
+            match resolve(&self.directory.borrow(), relative, symlinks.flags() | ResolveFlags::CACHED) {
                 // Not in the name cache: the disk must be asked, elsewhere.
                 Err(Errno::AGAIN | Errno::XDEV) => {}
                 Err(Errno::INVAL) => self.cached_look_ups.set(false),
@@ -81,7 +104,33 @@ impl Root {
         let directory = self.directory.borrow().clone();
         let root = self.path.clone();
         let relative = relative.to_vec();
-        pool::run(move || resolve_patiently(&directory, &root, &relative)).await
+        pool::run(move || resolve_patiently(&directory, &root, &relative, symlinks)).await
+    }
+
+    /// Lists the directory at `relative`: at most `entries_max` of its entries, and of these only
+    /// files and directories whose names `keep` accepts. A symlink among them is looked up as a
+    /// path beneath this root is, and left out where that fails. On the blocking pool.
+    pub async fn list(
+        &self,
+        relative: &[u8],
+        entries_max: usize,
+        keep: impl Fn(&[u8]) -> bool + Send + 'static,
+        symlinks: Symlinks,
+    ) -> Result<Directory, Errno> {
+        let root_directory = self.directory.borrow().clone();
+        let root = self.path.clone();
+        let mut relative = relative.to_vec();
+        pool::run(move || {
+            let found = resolve_patiently(&root_directory, &root, &relative, symlinks)?;
+            if !relative.is_empty() && !relative.ends_with(b"/") {
+                relative.push(b'/');
+            }
+            directory::read(&found.path_fd, entries_max, keep, |name| {
+                let target = resolve_patiently(&root_directory, &root, &[&relative, name].concat(), symlinks)?;
+                Ok((target.kind, target.identity))
+            })
+        })
+        .await
     }
 
     /// Takes up the directory that the path names now, if it is another one. A path that names
@@ -123,11 +172,13 @@ fn resolve(directory: &OwnedFd, relative: &[u8], flags: ResolveFlags) -> Result<
 }
 
 /// A look-up that may wait for the disk.
-fn resolve_patiently(directory: &OwnedFd, root: &Path, relative: &[u8]) -> Result<Found, Errno> {
+fn resolve_patiently(directory: &OwnedFd, root: &Path, relative: &[u8], symlinks: Symlinks) -> Result<Found, Errno> {
     for _ in 0..RACES_MAX {
-        match resolve(directory, relative, BENEATH) {
+        match resolve(directory, relative, symlinks.flags()) {
             Err(Errno::AGAIN) => {}
-            Err(Errno::XDEV) => return resolve_absolute_links(directory, root, relative),
+            Err(Errno::XDEV) if symlinks == Symlinks::Beneath => {
+                return resolve_absolute_links(directory, root, relative);
+            }
             settled => return settled,
         }
     }

@@ -93,11 +93,13 @@ fn without_a_root_there_is_a_welcome() {
     }
 }
 
-/// One line, with this exit code, that names all of `named`.
+/// One line, with this exit code, that names all of `named`; behind it only, where it is a place in a file, that place.
 fn check_failure(outcome: &Outcome, code: i32, named: &[&str], context: &str) {
     assert_eq!(outcome.code, Some(code), "{context}: {}{}", outcome.stdout, outcome.stderr);
     assert_eq!(outcome.stdout, "", "{context}");
-    assert_eq!(outcome.stderr.lines().count(), 1, "{context}: {}", outcome.stderr);
+    let shown: Vec<_> = outcome.stderr.lines().skip(1).collect();
+    let is_place = shown.len() == 3 && shown[1].contains(" | ") && shown[2].ends_with('^');
+    assert!(shown.is_empty() || is_place, "{context}: {}", outcome.stderr);
     assert!(outcome.stderr.starts_with("otus-httpd: "), "{context}: {}", outcome.stderr);
     for name in named {
         assert!(outcome.stderr.contains(name), "{context}: {name} is not in {}", outcome.stderr);
@@ -349,7 +351,9 @@ fn mistakes_in_the_configuration_file_have_a_place() {
         ("head_bytes_max = 100", &["otus-httpd.conf", "head_bytes_max"]),
         ("index = ['../x']", &["otus-httpd.conf", "index"]),
     ] {
-        check_failure(&Setup::flags(["-t"]).config_text(text).outcome(), 1, named, text);
+        let outcome = Setup::flags(["-t"]).config_text(text).outcome();
+        check_failure(&outcome, 1, named, text);
+        assert_eq!(outcome.stderr.lines().count(), 4, "{text}: {}", outcome.stderr);
     }
     let missing = Setup::flags(["-t"]).config_file("/no/such/file.conf").outcome();
     check_failure(&missing, 1, &["/no/such/file.conf"], "a file that is not there");

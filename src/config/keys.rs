@@ -1,0 +1,216 @@
+//! Every key of the configuration file, with its default and its meaning: what the check knows, and what
+//! docs/configuration.md says.
+//!
+//! Invariant: a key stands here once, and the document holds exactly the tables that [`markdown`] makes.
+
+/// A key of the configuration file.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default, as it would be written.
+    pub default: &'static str,
+    /// What it is for, in Markdown.
+    pub meaning: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, default, meaning }
+}
+
+/// Keys of the whole server.
+pub const SERVER: &[Key] = &[
+    key(
+        "listen",
+        "with a root `[\"8080\"]`, without one `[\"127.0.0.1:8080\"]`",
+        "addresses: `\"127.0.0.1:80\"`, `\"[::1]:80\"`, `\"80\"` (all addresses of the machine), `\"unix:/run/otus.sock\"`. \
+         `[::]` is IPv6 alone. A default address that the machine lacks is left out; one that you name must work. \
+         `proxy_protocol` behind an address: connections begin with a PROXY header, version 1 or 2",
+    ),
+    key(
+        "real_ip_from",
+        "`[]`",
+        "proxies whose word on a client's address is taken: addresses, networks such as `\"10.0.0.0/8\"`, `\"unix\"` for those \
+         on a Unix socket",
+    ),
+    key(
+        "real_ip_header",
+        "`\"X-Forwarded-For\"`",
+        "the field in which they name the client; or `\"Forwarded\"`. The right-most address that is none of the proxies counts",
+    ),
+    key(
+        "workers",
+        "`\"auto\"`",
+        "threads, each bound to one core; `\"auto\"` is one for each core that the process may use, by affinity and by the \
+         cgroup's quota",
+    ),
+    key(
+        "read_timeout",
+        "`15`",
+        "seconds for a request head, from its first byte to its last, and for that first byte on a new connection",
+    ),
+    key("keepalive_timeout", "`65`", "seconds that an idle connection is kept"),
+    key("send_timeout", "`60`", "seconds in which a client must take something of an answer"),
+    key("drain_timeout", "`30`", "seconds that transfers in flight may go on after SIGTERM"),
+    key("checkalive", "`5`", "seconds between looks of the supervisor after its workers"),
+    key("head_bytes_max", "`16384`", "bytes of a request head; above it 431"),
+    key("target_bytes_max", "`8192`", "bytes of a request target; above it 414"),
+    key(
+        "cache_size",
+        "`\"128m\"`",
+        "bytes of file content that all workers together keep in memory; a number, or a text with `k`, `m`, `g`",
+    ),
+    key(
+        "cache_file_size_max",
+        "`\"1m\"`",
+        "bytes of the largest file that is kept there; larger ones are read from disk, past the page cache",
+    ),
+];
+
+/// Keys that may differ from path to path.
+pub const SITE: &[Key] = &[
+    key("root", "none: the welcome page", "the document root"),
+    key("index", "`[\"index.html\"]`", "names tried, in order, for a path that ends in a slash"),
+    key(
+        "autoindex",
+        "`\"off\"`",
+        "what is sent of a directory without an index file: `\"html\"` a page, `\"json\"` an array, `\"auto\"` whichever the \
+         client's Accept prefers; `\"off\"` is 404. Sorted by `?sort=name`, `size` or `time` and `&order=asc` or `desc`",
+    ),
+    key(
+        "autoindex_entries_max",
+        "`10000`",
+        "entries that are listed; of a larger directory the first ones that the file system gives, and the page says so (JSON: the field \
+         `X-Autoindex-Truncated`)",
+    ),
+    key(
+        "try_files",
+        "`[]`: the path itself",
+        "what is tried, in order: `\"$uri\"` with text before or behind it (`\"$uri.html\"`, `\"$uri/\"`), a path, `\"=404\"`. \
+         The last one, where it is a path, is taken whatever is there",
+    ),
+    key(
+        "redirect",
+        "`[]`",
+        "`{ from = \"/old/**\", to = \"/new/$1\", status = 301 }`, or a list of them; the first that fits counts. In `from`, `*` is \
+         anything but a slash and `**` anything. In `to`: `$1` to `$9`, `$uri`, `$host`, `$query`, `$$` for a dollar. The \
+         query goes along unless `to` has one. 301, 302, 303, 307 or 308",
+    ),
+    key(
+        "rewrite",
+        "`[]`",
+        "`{ from = \"/v1/*\", to = \"/files/$1.json\" }`, or a list of them: the path is looked for elsewhere in the site, \
+         and the client does not see it. The first that fits counts, once",
+    ),
+    key(
+        "headers",
+        "`[]`",
+        "`{ path = \"*.html\", set = { NAME = VALUE }, add = { NAME = VALUE }, remove = [NAME] }`, or a list of them, applied in \
+         order to all answers, errors too; without `path` to all paths",
+    ),
+    key(
+        "cache_control",
+        "none",
+        "the value of Cache-Control in answers with content (200, 206, 304): a text, or a table by path or media type, `{ \"*.html\" = \
+         \"no-cache\", \"image/*\" = \"max-age=86400\" }`. The key with the most literal bytes counts; `\"off\"` says nothing",
+    ),
+    key(
+        "expires",
+        "`\"off\"`",
+        "the same for Expires: `\"30d\"`, `\"12h\"`, `\"epoch\"`, `\"max\"`; gives Cache-Control too where `cache_control` does not",
+    ),
+    key(
+        "cors",
+        "`\"off\"`",
+        "`{ origins = [\"https://app.example\"], headers = [], max_age = 600, credentials = false }`: what other origins may read; \
+         `[\"*\"]` is all of them. Their preflights are answered with 204",
+    ),
+    key(
+        "basic_auth",
+        "`\"off\"`",
+        "`{ realm = \"staff\", file = \"/etc/otus-httpd.htpasswd\" }`: users and bcrypt hashes as `htpasswd -B` writes them. \
+         The file is read anew when it changes",
+    ),
+    key(
+        "allow",
+        "`[]`: everybody",
+        "addresses and networks that may come; with it, all others may not. `\"all\"`, and `\"unix\"` for peers on a Unix \
+         socket, are understood. The longest prefix that fits counts, and `deny` before `allow`",
+    ),
+    key("deny", "`[]`", "those that may not. `allow` and `deny` are inherited together"),
+    key(
+        "hidden",
+        "`\"deny\"`",
+        "`\"allow\"` serves names that begin with a dot; otherwise they are 404, but for `/.well-known/`",
+    ),
+    key(
+        "symlinks",
+        "`\"beneath\"`",
+        "symbolic links that stay beneath the root are followed; with `\"deny\"` none, with `\"follow\"` all, wherever they lead",
+    ),
+    key(
+        "precompressed",
+        "`[]`",
+        "codings, best first, of `\"br\"`, `\"zstd\"`, `\"gzip\"`: `FILE.br`, `FILE.zst`, `FILE.gz` are sent in the place of FILE to \
+         clients that accept them, where they are not older than it",
+    ),
+    key(
+        "compress",
+        "`[]`",
+        "codings, best first, that are made of textual files in memory when they are asked for again, in the background, and kept",
+    ),
+    key(
+        "types",
+        "`{}`",
+        "media types by extension, before the built-in ones: `{ webmanifest = \"application/manifest+json\" }`",
+    ),
+    key("default_type", "`\"application/octet-stream\"`", "the media type of names that say nothing"),
+    key("charset", "`\"off\"`", "the charset parameter of text, XML and SVG, such as `\"utf-8\"`"),
+    key("nosniff", "`false`", "`X-Content-Type-Options: nosniff`: browsers believe the media type"),
+    key("etag", "`true`", "whether answers have an ETag"),
+    key(
+        "max_ranges",
+        "`16`",
+        "ranges of one request that are answered; a request for more is answered with the whole file",
+    ),
+    key(
+        "error_page",
+        "`{}`",
+        "documents in the place of the built-in texts: `{ 404 = \"/404.html\", 50x = \"/50x.html\" }`; `40x` and `50x` stand for \
+         all of 4xx and 5xx",
+    ),
+];
+
+/// The names of these keys.
+pub(super) fn names(keys: &'static [Key]) -> impl Iterator<Item = &'static str> {
+    keys.iter().map(|key| key.name)
+}
+
+/// The keys as a table of docs/configuration.md.
+pub fn markdown(keys: &[Key]) -> String {
+    let rows = keys.iter().map(|key| format!("| `{}` | {} | {} |\n", key.name, key.default, key.meaning));
+    format!("| key | default | meaning |\n|---|---|---|\n{}", rows.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_these_tables() {
+        let document = include_str!("../../docs/configuration.md");
+        for keys in [SERVER, SITE] {
+            let table = markdown(keys);
+            assert!(document.contains(&table), "docs/configuration.md must have this table:\n{table}");
+        }
+    }
+
+    #[test]
+    fn a_key_stands_here_once() {
+        let mut all: Vec<_> = names(SERVER).chain(names(SITE)).collect();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}

@@ -1,0 +1,225 @@
+//! From a path to a file: the paths to try, the index of a directory, its listing.
+//!
+//! Invariant: nothing hidden is looked up.
+
+use super::listing::{self, Format, Listing, Sorting};
+use super::negotiate::Siblings;
+use super::policy::{Autoindex, Policy};
+use super::{Asked, Listed, Located, Site, Step, welcome};
+use crate::http::accept;
+use crate::http::fields::FieldName;
+use crate::http::status::Status;
+use crate::http::target::SitePath;
+use crate::storage::file::Kind;
+use crate::storage::refusal::Refusal;
+use crate::storage::root::{Found, Root, Symlinks};
+use rustix::io::Errno;
+use std::rc::Rc;
+
+/// Stands for a FIFO, a socket or a device: what opening a socket by its path gives.
+const NOT_REGULAR: Errno = Errno::NXIO;
+
+/// What was found at a path.
+pub(super) struct Target {
+    /// The file.
+    pub(super) found: Found,
+    /// Its path below the root: the asked one, or that of an index file.
+    pub(super) relative: Vec<u8>,
+    /// The same file in other codings.
+    pub(super) siblings: Siblings,
+}
+
+/// What a path names on disk.
+enum Named {
+    File(Target),
+    /// A directory asked for without its slash.
+    MissingSlash,
+    /// A directory without an index file.
+    Directory,
+}
+
+impl Site {
+    /// What is at `path`, or which path to look at in its place.
+    pub(super) async fn find(&self, path: &SitePath<'_>, policy: &Policy, asked: &Asked<'_>) -> Step {
+        if let Some(located) = self.fresh(path, policy, asked) {
+            return Step::Found(located);
+        }
+        let Some(root) = self.root(policy) else { return Step::Found(welcome::locate(path)) };
+        if policy.hides(path) {
+            tracing::debug!(path = %path.as_bytes().escape_ascii(), "hidden: a name begins with a dot");
+            return Step::Found(Located::Refused(Refusal::NotFound));
+        }
+        if !policy.try_files.is_empty() {
+            return self.try_in_turn(root, path, policy, asked).await;
+        }
+        let outcome = self.look_at(root, path, policy, asked).await;
+        Step::Found(self.settle(path, policy, outcome))
+    }
+
+    async fn try_in_turn(&self, root: &Root, path: &SitePath<'_>, policy: &Policy, asked: &Asked<'_>) -> Step {
+        let last = policy.try_files.len() - 1;
+        for (number, candidate) in policy.try_files.iter().enumerate() {
+            let Some(other) = candidate.path(path) else { break };
+            let is_same = other.as_bytes() == path.as_bytes();
+            if number == last && !is_same {
+                return Step::GoOn(other);
+            }
+            if policy.hides(&other) {
+                continue;
+            }
+            // Relative links in the page of a directory need the slash in its address.
+            let adds_slash =
+                !path.is_directory() && other.is_directory() && other.as_bytes().starts_with(path.as_bytes());
+            match self.name(root, &other, policy).await {
+                Ok(Named::File(_)) if adds_slash => return Step::Found(elsewhere(path, asked)),
+                Ok(Named::File(target)) if is_same => {
+                    let outcome = self.serve(path, policy, target, asked).await;
+                    return Step::Found(self.settle(path, policy, outcome));
+                }
+                Ok(Named::File(_)) => return Step::GoOn(other),
+                Ok(Named::Directory) if policy.autoindex == Autoindex::Off => {}
+                Ok(Named::Directory) if adds_slash => return Step::Found(elsewhere(path, asked)),
+                Ok(Named::Directory) if is_same => {
+                    let outcome = self.list(root, path, policy, asked).await;
+                    return Step::Found(self.settle(path, policy, outcome));
+                }
+                // A directory is found by `$uri/` only, as a path that ends in a slash.
+                Ok(Named::Directory | Named::MissingSlash) => {}
+                Err(errno) if is_absence(errno) => {}
+                Err(errno) => return Step::Found(self.settle(path, policy, Err(errno))),
+            }
+        }
+        Step::Found(self.settle(path, policy, Err(Errno::NOENT)))
+    }
+
+    /// What is at `path`, without trying others.
+    async fn look_at(
+        &self,
+        root: &Root,
+        path: &SitePath<'_>,
+        policy: &Policy,
+        asked: &Asked<'_>,
+    ) -> Result<Located, Errno> {
+        match self.name(root, path, policy).await? {
+            Named::File(target) => self.serve(path, policy, target, asked).await,
+            Named::MissingSlash => Ok(elsewhere(path, asked)),
+            Named::Directory if policy.autoindex == Autoindex::Off => Err(Errno::NOENT),
+            Named::Directory => self.list(root, path, policy, asked).await,
+        }
+    }
+
+    async fn name(&self, root: &Root, path: &SitePath<'_>, policy: &Policy) -> Result<Named, Errno> {
+        let relative = path.relative().to_vec();
+        let (found, relative) = if path.is_directory() {
+            match look_up_index(root, relative, policy).await? {
+                Some(index) => index,
+                None => return directory(root, path, policy).await,
+            }
+        } else {
+            (root.look_up(&relative, policy.symlinks).await?, relative)
+        };
+        match found.kind() {
+            Kind::Directory if !path.is_directory() => Ok(Named::MissingSlash),
+            Kind::Directory => Err(Errno::NOENT),
+            Kind::Special => Err(NOT_REGULAR),
+            Kind::Regular => {
+                let siblings = Siblings::look_up(root, &relative, &found, policy).await;
+                Ok(Named::File(Target { found, relative, siblings }))
+            }
+        }
+    }
+
+    async fn list(
+        &self,
+        root: &Root,
+        path: &SitePath<'_>,
+        policy: &Policy,
+        asked: &Asked<'_>,
+    ) -> Result<Located, Errno> {
+        let accept = asked.head.fields.values(FieldName::Accept);
+        let format = match policy.autoindex {
+            Autoindex::Json => Format::Json,
+            Autoindex::Auto if accept::preferred(accept, &["text/html", "application/json"]) == 1 => Format::Json,
+            Autoindex::Off | Autoindex::Html | Autoindex::Auto => Format::Html,
+        };
+        let hides = policy.hidden;
+        let keep = move |name: &[u8]| !hides.hides_name(name);
+        let entries_max = policy.autoindex_entries_max;
+        let directory = root.list(path.relative(), entries_max, keep, policy.symlinks).await?;
+        let sorting = Sorting::parse(asked.query);
+        let text = listing::render(&Listing { path, directory: &directory, sorting }, format).into_bytes();
+        let media_type = match format {
+            Format::Html => "text/html; charset=utf-8",
+            Format::Json => "application/json",
+        };
+        let fields = policy.fields(path, Some(media_type));
+        let negotiated = policy.autoindex == Autoindex::Auto;
+        Ok(Located::Listing(Rc::new(Listed { media_type, text, negotiated, fields })))
+    }
+
+    /// What is answered for an outcome; tells the log why a path is refused.
+    fn settle(&self, path: &SitePath<'_>, policy: &Policy, outcome: Result<Located, Errno>) -> Located {
+        outcome.unwrap_or_else(|errno| {
+            self.forget(path, policy);
+            self.tell_refusal(path, policy, errno);
+            Located::Refused(errno.into())
+        })
+    }
+
+    /// Tells the log why a path is refused. What every stray link causes is for the debug log;
+    /// what an administrator may have to explain is told, within the quota.
+    fn tell_refusal(&self, path: &SitePath<'_>, policy: &Policy, errno: Errno) {
+        let path = path.as_bytes().escape_ascii();
+        if is_absence(errno) {
+            tracing::debug!(%path, "not found");
+        } else if self.catalogue.throttle.admits() {
+            match errno {
+                Errno::XDEV => tracing::warn!(%path, "not served: a symbolic link leads out of the document root"),
+                Errno::LOOP if policy.symlinks == Symlinks::Deny => {
+                    tracing::warn!(%path, "not served: a symbolic link, and `symlinks` is \"deny\"");
+                }
+                Errno::LOOP => tracing::warn!(%path, "not served: symbolic links go in circles"),
+                NOT_REGULAR => tracing::warn!(%path, "not served: neither a regular file nor a directory"),
+                _ => tracing::warn!(%path, "not served: {}", std::io::Error::from(errno)),
+            }
+        }
+    }
+}
+
+fn is_absence(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG)
+}
+
+/// The first index name that exists in the directory `relative`, and its path.
+async fn look_up_index(root: &Root, mut relative: Vec<u8>, policy: &Policy) -> Result<Option<(Found, Vec<u8>)>, Errno> {
+    let directory_bytes = relative.len();
+    for name in policy.index.iter() {
+        relative.truncate(directory_bytes);
+        relative.extend_from_slice(name.as_bytes());
+        match root.look_up(&relative, policy.symlinks).await {
+            Ok(found) => return Ok(Some((found, relative))),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a path that ends in a slash names a directory at all.
+async fn directory(root: &Root, path: &SitePath<'_>, policy: &Policy) -> Result<Named, Errno> {
+    match root.look_up(path.relative(), policy.symlinks).await?.kind() {
+        Kind::Directory => Ok(Named::Directory),
+        Kind::Regular | Kind::Special => Err(Errno::NOTDIR),
+    }
+}
+
+/// The same path with a slash: the address of a directory.
+fn elsewhere(path: &SitePath<'_>, asked: &Asked<'_>) -> Located {
+    let mut location = path.encoded();
+    location.push('/');
+    if let Some(query) = asked.query {
+        location.push('?');
+        location.push_str(query);
+    }
+    Located::Elsewhere(Status::MOVED_PERMANENTLY, Rc::from(location))
+}

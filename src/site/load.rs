@@ -1,0 +1,158 @@
+//! Opens a file and, where it is small enough, reads it into memory.
+//!
+//! Invariant: a file that changes while it is read is never remembered: bytes, length and validators are of one
+//! version.
+
+use super::catalogue::{Catalogue, KeyOf, Known};
+use super::policy::Policy;
+use super::{Body, Located, Moment, Representation, Site};
+use crate::http::coding::{Coding, Codings};
+use crate::http::date::HttpDate;
+use crate::http::respond::RepresentationMetadata;
+use crate::http::target::SitePath;
+use crate::http::validator::Validators;
+use crate::storage::file::{Identity, Opened, ReadFault};
+use crate::storage::root::Found;
+use crate::storage::span;
+use rustix::io::Errno;
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// What is to be loaded, and what is known of it.
+pub(super) struct Loading<'a> {
+    pub(super) path: &'a SitePath<'a>,
+    pub(super) policy: &'a Policy,
+    /// The type of what is coded.
+    pub(super) media_type: Rc<str>,
+    /// The coding of what is loaded.
+    pub(super) coding: Coding,
+    /// Codings that lie beside the file.
+    pub(super) siblings: Codings,
+    /// Codings that can be made of it.
+    pub(super) compressible: Codings,
+    pub(super) now: Moment,
+}
+
+/// How often a file that changes while it is read is read in all, for one answer.
+const READ_ATTEMPTS_MAX: u32 = 3;
+
+impl Site {
+    /// Loads a file, once for all who want it at the same time.
+    pub(super) async fn load(&self, loading: Loading<'_>, found: Found) -> Result<Located, Errno> {
+        let key = KeyOf::new(self.number, loading.path, loading.coding).to_key();
+        self.catalogue.loading.join(&key, || self.load_now(&loading, found)).await
+    }
+
+    async fn load_now(&self, loading: &Loading<'_>, found: Found) -> Result<Located, Errno> {
+        let mut attempts = 0;
+        let (identity, body) = loop {
+            attempts += 1;
+            let opened = found.open().await?;
+            let identity = opened.identity();
+            match read_whole(opened, self.catalogue.content_bytes_max).await {
+                Ok(body) => break (identity, body),
+                Err(ReadFault::Changed) if attempts < READ_ATTEMPTS_MAX => {}
+                Err(fault) => {
+                    tell_read_fault(&self.catalogue, loading.path, &fault);
+                    return Ok(Located::Refused(fault.into()));
+                }
+            }
+        };
+        let fields = loading.policy.fields(loading.path, Some(&loading.media_type));
+        let representation = Rc::new(Representation { metadata: loading.metadata(&identity), body, fields });
+        let known = loading.known(Some(representation.clone()), identity);
+        self.catalogue.remember(KeyOf::new(self.number, loading.path, loading.coding), known);
+        Ok(Located::Representation(representation))
+    }
+
+    /// Remembers a file whose content was not asked for, but that of a sibling.
+    pub(super) fn note(&self, loading: &Loading<'_>, found: &Found) {
+        let key = KeyOf::new(self.number, loading.path, Coding::Identity);
+        let known = self.catalogue.get(key);
+        let is_known = known.is_some_and(|known| {
+            known.identity == found.identity()
+                && known.siblings == loading.siblings
+                && known.checked_tick.get() == loading.now.tick
+        });
+        if !is_known {
+            self.catalogue.remember(key, loading.known(None, found.identity()));
+        }
+    }
+}
+
+impl Loading<'_> {
+    fn known(&self, representation: Option<Rc<Representation>>, identity: Identity) -> Known {
+        Known {
+            representation,
+            identity,
+            checked_tick: Cell::new(self.now.tick),
+            unsettled: is_unsettled(&identity, self.now.date),
+            siblings: self.siblings,
+            compressible: Cell::new(self.compressible),
+        }
+    }
+
+    fn metadata(&self, identity: &Identity) -> RepresentationMetadata {
+        let modified = identity.modified.unix_nanoseconds();
+        let mut validators = Validators::new(modified, identity.length, self.coding);
+        if !self.policy.etag {
+            validators.entity_tag = None;
+        }
+        RepresentationMetadata {
+            media_type: self.media_type.clone(),
+            content_coding: self.coding,
+            negotiated: !self.siblings.union(self.compressible).is_empty(),
+            complete_length: identity.length,
+            validators,
+        }
+    }
+}
+
+impl Known {
+    /// What is known of a coding that was made of the file of this identity.
+    pub(super) fn of_coding(representation: Rc<Representation>, identity: Identity) -> Known {
+        Known {
+            representation: Some(representation),
+            identity,
+            checked_tick: Cell::new(0),
+            unsettled: false,
+            siblings: Codings::EMPTY,
+            compressible: Cell::new(Codings::EMPTY),
+        }
+    }
+}
+
+/// The bytes of a file that is small enough to hold, or the file.
+async fn read_whole(opened: Opened, content_bytes_max: u64) -> Result<Body, ReadFault> {
+    let length = opened.identity().length;
+    let file = opened.bind();
+    if length > content_bytes_max {
+        return Ok(Body::File(Rc::new(file)));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(length).expect("content_bytes_max fits in memory"));
+    for span in span::spans(0..length) {
+        bytes.extend_from_slice(&file.read(span).await?);
+    }
+    assert_eq!(bytes.len() as u64, length);
+    Ok(Body::Held(Rc::from(bytes)))
+}
+
+fn tell_read_fault(catalogue: &Catalogue, path: &SitePath<'_>, fault: &ReadFault) {
+    if !catalogue.throttle.admits() {
+        return;
+    }
+    let path = path.as_bytes().escape_ascii();
+    match fault {
+        ReadFault::Changed => tracing::info!(%path, "the file changed while it was read"),
+        ReadFault::Failed(error) => tracing::error!(%path, "reading failed: {error}"),
+    }
+}
+
+/// Times are kept by a clock that advances in steps, of 10 ms on the coarsest kernels; this is
+/// well above, and below the second after which the file is looked at again.
+const UNSETTLED_SECONDS: u64 = 1;
+
+fn is_unsettled(identity: &Identity, date: HttpDate) -> bool {
+    let changed = u64::try_from(identity.changed.seconds).unwrap_or(0);
+    changed.saturating_add(UNSETTLED_SECONDS) >= date.unix_seconds()
+}
