@@ -3,6 +3,7 @@
 //!
 //! Invariant: an answer of 200 holds the bytes of the file that was named, all of them.
 
+use super::methods::check_head;
 use crate::harness::server::Setup;
 use crate::harness::site::{pattern, set_mode};
 use crate::harness::{Method, NOBODY, Server, Site, is_root, skipped};
@@ -54,6 +55,7 @@ fn check_contents(server: &Server, files: &[(String, usize)], contents: &[Vec<u8
                 assert_eq!(response.status, 206, "{name}, {round}");
                 assert!(response.content == content[4090..5000], "{name}, {round}: other bytes of a part");
             }
+            check_head(server, &format!("/{name}"), "", &client.get(&format!("/{name}")));
         }
     }
 }
@@ -123,6 +125,7 @@ fn media_types() {
         site.file(name, "x");
         let response = client.get(&format!("/{name}"));
         assert_eq!((response.status, response.field("Content-Type")), (200, Some(expected)), "{name}");
+        check_head(&server, &format!("/{name}"), "", &response);
     }
 }
 
@@ -162,6 +165,7 @@ fn directories() {
             assert_eq!(response.content, content.as_bytes(), "{target}");
             assert_eq!(response.field("Content-Type"), Some("text/html"), "{target}");
         }
+        check_head(&server, target, "", &response);
     }
     let server = Setup::root(&site.root()).set("index", "['start.htm', 'index.html']").start();
     assert_eq!(server.get("/other/").content, b"no index by default");
@@ -208,6 +212,7 @@ fn a_missing_slash_is_redirected() {
         assert_eq!(response.status, 301, "{target}");
         assert_eq!(response.field("Location"), Some(location), "{target}");
         assert_eq!(response.field("Set-Cookie"), None, "{target}");
+        check_head(&server, target, "", &response);
     }
 }
 
@@ -253,7 +258,9 @@ fn dotfiles_are_hidden() {
     ] {
         // Twice, for the second time something may be remembered.
         for _ in 0..2 {
-            assert_eq!(client.get(target).status, status, "{target}");
+            let response = client.get(target);
+            assert_eq!(response.status, status, "{target}");
+            check_head(&server, target, "", &response);
         }
     }
 }
@@ -313,6 +320,7 @@ fn what_the_server_may_not_read_is_forbidden() {
             assert_eq!(response.status, status, "{target}");
             assert_eq!(response.field("Retry-After"), None, "{target}");
             assert!(!response.content.windows(6).any(|window| window == b"secret"), "{target}");
+            check_head(&server, target, "", &response);
         }
     }
     // What was unlocked is served from the next look on.
@@ -356,6 +364,7 @@ fn names_of_every_sort() {
     for (name, target) in names {
         let response = client.get(target);
         assert_eq!((response.status, response.content.as_slice()), (200, name), "{target}");
+        check_head(&server, target, "", &response);
     }
     // Longer than a name (255 bytes) and than a path (4,095) can be: not there, and no failure.
     for target in [format!("/{}", "n".repeat(256)), format!("/{}", "n".repeat(300)), "/n".repeat(3000)] {

@@ -40,12 +40,34 @@ fn persistence() {
         ("HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", false),
         ("HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", true),
         ("HTTP/1.0\r\nKeep-Alive: 300\r\n\r\n", true),
+        ("HTTP/1.1\r\nHost: a\r\nconnection:close\r\n\r\n", true),
+        ("HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, close\r\n\r\n", true),
+        ("HTTP/1.1\r\nHost: a\r\nConnection: close, keep-alive\r\n\r\n", true),
+        ("HTTP/1.1\r\nHost: a\r\nConnection:\tclose \r\n\r\n", true),
+        ("HTTP/1.1\r\nHost: a\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n", true),
+        ("HTTP/1.1\r\nHost: a\r\nConnection:\r\n\r\n", false),
+        ("HTTP/1.1\r\nHost: a\r\nConnection: ,,\r\n\r\n", false),
+        ("HTTP/1.1\r\nHost: a\r\nConnection: \"close\"\r\n\r\n", false),
+        ("HTTP/1.1\r\nHost: a\r\nConnection: not-close\r\n\r\n", false),
+        ("HTTP/1.0\r\nConnection: x, keep-alive\r\n\r\n", false),
+        ("HTTP/1.0\r\nConnection: x\r\nConnection: keep-alive\r\n\r\n", false),
+        ("HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", true),
+        ("HTTP/1.0\r\nProxy-Connection: keep-alive\r\n\r\n", true),
+        ("HTTP/1.0\r\nConnection: keep\r\n\r\n", true),
     ] {
         for (target, status) in [("/a.txt", 200), ("/absent", 404), ("/dir", 301)] {
             let mut client = server.client();
             client.send(format!("GET {target} {rest}"));
             let response = client.answer(Method::Get);
             assert_eq!((response.status, response.closes()), (status, closes), "{target} {rest:?}");
+            let mut heading = server.client();
+            heading.send(format!("HEAD {target} {rest}"));
+            let headed = heading.answer(Method::Head);
+            assert_eq!(
+                (headed.status, headed.lasting_fields()),
+                (status, response.lasting_fields()),
+                "{target} {rest:?}"
+            );
             if closes {
                 client.expect_end(rest);
             } else {

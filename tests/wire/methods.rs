@@ -4,7 +4,7 @@
 //! Invariant: the answer to HEAD is the answer to GET without its content, whatever it is.
 
 use crate::harness::site::set_modified;
-use crate::harness::{Client, Method, Server, Site};
+use crate::harness::{Client, Method, Response, Server, Site};
 use std::time::Duration;
 
 fn site() -> Site {
@@ -175,6 +175,20 @@ fn expect_continue_is_answered_at_once() {
     let mut client = server.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\nExpect: 100-continue\r\n\r\n");
     check_last(&mut client, "Expect", 405);
+}
+
+/// HEAD of what `got` is the answer to: the same status and fields (RFC 9110 §9.3.2), and nothing
+/// behind them. A Range says nothing to HEAD (§14.2), so where it told GET something the two are
+/// compared without it.
+pub(super) fn check_head(server: &Server, target: &str, lines: &str, got: &Response) {
+    let headed = server.client().ask(Method::Head, target, lines);
+    let without_range = matches!(got.status, 206 | 416).then(|| {
+        let kept = lines.split_inclusive('\n').filter(|line| !line.to_ascii_lowercase().starts_with("range:"));
+        server.client().ask(Method::Get, target, &kept.collect::<String>())
+    });
+    let expected = without_range.as_ref().unwrap_or(got);
+    assert_eq!(headed.status, expected.status, "HEAD {target} {lines:?}");
+    assert_eq!(headed.lasting_fields(), expected.lasting_fields(), "HEAD {target} {lines:?}");
 }
 
 fn check_last(client: &mut Client, context: &str, status: u16) {

@@ -4,10 +4,13 @@
 //!
 //! Invariant: a row names the section of the standard, or the promise, that it stands for.
 
+mod canary;
 mod conditional;
 mod deploy;
 mod files;
+mod framing;
 mod hostile;
+mod hosts;
 mod keepalive;
 mod limits;
 mod methods;
@@ -16,6 +19,7 @@ mod paths;
 mod ranges;
 mod shutdown;
 mod startup;
+mod traversal;
 // The faults on demand exist in debug builds only.
 #[cfg(debug_assertions)]
 mod workers;

@@ -4,6 +4,7 @@
 //! tag names.
 
 use super::files::LENGTHS;
+use super::methods::check_head;
 use crate::harness::{Client, Method, Random, Response, Server, Site};
 
 /// What a Range field asks for of a file of 1,000 bytes.
@@ -35,11 +36,24 @@ fn forms_of_ranges() {
         ("bytes=990-2000", Part(990, 1000)),
         ("bytes=0-18446744073709551615", Part(0, 1000)),
         ("bytes=0-99999999999999999999999", Part(0, 1000)),
+        ("bytes=0-1000", Part(0, 1000)),
+        ("bytes=999-1000", Part(999, 1000)),
+        ("bytes=1-18446744073709551614", Part(1, 1000)),
+        ("bytes=0-4294967295", Part(0, 1000)),
+        ("bytes=-999", Part(1, 1000)),
+        ("bytes=-1001", Part(0, 1000)),
+        ("bytes=-18446744073709551615", Part(0, 1000)),
+        ("bytes=-0001", Part(999, 1000)),
+        ("bytes=00-00", Part(0, 1)),
         ("bytes=-5000", Part(0, 1000)),
         ("bytes=-99999999999999999999999", Part(0, 1000)),
         ("bytes=000000000000000000000500-0599", Part(500, 600)),
         // §14.1: unit names are case-insensitive; §5.6.1: a list of one
         ("BYTES=0-0", Part(0, 1)),
+        ("bYtEs=0-0", Part(0, 1)),
+        ("bytes=0-0,", Part(0, 1)),
+        ("bytes=,,,0-0", Part(0, 1)),
+        ("bytes= \t0-0\t ", Part(0, 1)),
         ("bytes=,0-0 ,", Part(0, 1)),
         // §15.5.17
         ("bytes=1000-", Unsatisfiable),
@@ -48,6 +62,11 @@ fn forms_of_ranges() {
         ("bytes=18446744073709551615-", Unsatisfiable),
         ("bytes=99999999999999999999999-", Unsatisfiable),
         ("bytes=-0", Unsatisfiable),
+        ("bytes=-000", Unsatisfiable),
+        ("bytes=1000-2000", Unsatisfiable),
+        ("bytes=4294967296-", Unsatisfiable),
+        ("bytes=4294967296-4294967297", Unsatisfiable),
+        ("bytes=18446744073709551616-18446744073709551617", Unsatisfiable),
         // §14.2: what is invalid, of another unit, or more than this server cares for, is ignored
         ("bytes=5-2", Whole),
         ("bytes=-", Whole),
@@ -60,16 +79,62 @@ fn forms_of_ranges() {
         ("bytes=0--1", Whole),
         ("bytes=0x0-0x1", Whole),
         ("bytes 0-1", Whole),
+        ("bytes =0-1", Whole),
+        ("bytes:0-1", Whole),
+        ("=0-1", Whole),
+        ("byte=0-1", Whole),
+        ("bytes=bytes=0-1", Whole),
+        ("bytes=0-1=", Whole),
+        ("bytes=0-1-2", Whole),
+        ("bytes=-0-1", Whole),
+        ("bytes=--1", Whole),
+        ("bytes=-+1", Whole),
+        ("bytes=0-+1", Whole),
+        ("bytes=0-1;", Whole),
+        ("bytes=0-1;q=1", Whole),
+        ("bytes=0:1", Whole),
+        ("bytes=0..1", Whole),
+        ("bytes=0-1.5", Whole),
+        ("bytes=0-1e2", Whole),
+        ("bytes=\"0-1\"", Whole),
+        ("bytes=*", Whole),
+        ("bytes=0-*", Whole),
+        ("bytes=,", Whole),
+        ("bytes= ", Whole),
+        ("bytes=\u{661}-\u{662}", Whole),
+        ("none", Whole),
+        ("items=0-1", Whole),
+        ("bytes 0-1/1000", Whole),
+        ("bytes=999-0", Whole),
+        ("bytes=18446744073709551615-0", Whole),
         ("lines=0-1", Whole),
         ("0-1", Whole),
         ("", Whole),
         ("bytes=0-0,5-2", Whole),
+        ("bytes=5-2,0-0", Whole),
+        ("bytes=0-0,x", Whole),
+        ("bytes=0-0 5-5", Whole),
+        ("bytes=0-0;5-5", Whole),
+        ("bytes=0-0,-", Whole),
+        ("bytes=0-0,bytes=5-5", Whole),
+        ("bytes=1000-,5-2", Whole),
         ("bytes=0-0,2-2,4-4,6-6,8-8,10-10,12-12,14-14,16-16,18-18,20-20,22-22,24-24,26-26,28-28,30-30,32-32", Whole),
         // §15.3.7.2: parts that would cost more than the whole, or overlap, or cannot be had
         ("bytes=0-899,901-999", Whole),
         ("bytes=0-,0-,0-,0-,0-,0-,0-,0-", Part(0, 1000)),
         ("bytes=0-4,3-9", Part(0, 10)),
+        ("bytes=0-4,5-9", Part(0, 10)),
+        ("bytes=5-9,0-4", Part(0, 10)),
+        ("bytes=0-9,2-3", Part(0, 10)),
+        ("bytes=0-0,0-0", Part(0, 1)),
+        ("bytes=0-,-1", Part(0, 1000)),
+        ("bytes=0-499,-500", Part(0, 1000)),
+        ("bytes=-1,-5,-3", Part(995, 1000)),
+        ("bytes=900-,-50", Part(900, 1000)),
         ("bytes=0-0,2000-", Part(0, 1)),
+        ("bytes=2000-,0-0", Part(0, 1)),
+        ("bytes=0-0,-0", Part(0, 1)),
+        ("bytes=-0,1000-", Unsatisfiable),
         ("bytes=2000-,3000-", Unsatisfiable),
     ] {
         let response = client.ask(Method::Get, "/file.bin", &format!("Range: {value}\r\n"));
@@ -84,6 +149,7 @@ fn forms_of_ranges() {
                 assert_eq!(response.field("Content-Range"), Some("bytes */1000"), "{value}");
             }
         }
+        check_head(&server, "/file.bin", &format!("Range: {value}\r\n"), &response);
     }
     // §14.2: several Range lines make no valid field; to HEAD, Range says nothing.
     let response = client.ask(Method::Get, "/file.bin", "Range: bytes=0-0\r\nRange: bytes=1-1\r\n");

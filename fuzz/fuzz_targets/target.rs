@@ -1,0 +1,4 @@
+//! Runs `targets::target` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| otus_httpd_fuzz::targets::target(data));
