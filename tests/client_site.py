@@ -1,0 +1,147 @@
+"""The site that the real clients are tried on, and the server that serves it.
+
+Order: the configuration; the files; the site as the checks see it; the server's life.
+
+Invariant: the site is new for each run and lies in a folder of its own.
+"""
+
+import base64
+import gzip
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import film
+
+START_SECONDS_MAX = 10
+CONFIGURATION = """
+root = "{root}"
+listen = ["127.0.0.1:0"]
+workers = 2
+{settings}
+"""
+SETTINGS = """
+redirect = [
+    { from = "/old.html", to = "/older.html" },
+    { from = "/older.html", to = "/sidecars/page.html", status = 308 },
+]
+
+[[site]]
+
+[[site.location]]
+path = "/sidecars/"
+precompressed = ["br", "zstd", "gzip"]
+
+[[site.location]]
+path = "/hot/"
+compress = ["zstd", "br", "gzip"]
+
+[[site.location]]
+path = "/listing/"
+autoindex = "html"
+"""
+
+BIG_BYTES = 20 << 20
+PAGE = b"again and again and again\n" * 1000
+# The page in the codings that the standard library cannot write.
+PAGE_BR = base64.b64decode("G49l+CUUchBhHksFUnjI+8owXQAB")
+PAGE_ZSTD = base64.b64decode("KLUv/WCQZK0AAFhhZ2FpbiBhbmQgCgIAc2XPXbQrSA==")
+
+# Names that an index must escape in the text, in the reference, or in both, and one that is
+# wider than a phone.
+LISTED_NAMES = [
+    "plain.txt", "a b.txt", "Ünïcödé ☃.txt", "<b>bold & brave.txt", "100%25.txt",
+    "why?.txt", "part#1.txt", "\"quoted\" 'twice'.txt", "a;b=c,d.txt", "javascript:alert(1)",
+    "a_name_without_a_place_to_break_it_" * 6 + ".txt",
+]  # fmt: skip
+
+class Failure(Exception):
+    """A client did not get what it should."""
+
+
+class Site(NamedTuple):
+    """The running server, as the checks see it."""
+
+    url: str
+    root: Path
+    scratch: Path
+    log: Path
+
+    def folder(self):
+        """An empty folder for downloads."""
+        return Path(tempfile.mkdtemp(dir=self.scratch))
+
+    def answers(self):
+        """(target, status, length) of each answer so far."""
+        text = re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text(errors="replace"))
+        found = re.findall(r"target=(\S+) status=(\d+)(?: length=(\d+))?", text)
+        return [(target, int(status), int(length or 0)) for target, status, length in found]
+
+    @contextmanager
+    def watched(self, target, enough):
+        """Fails unless `enough` is said of the answers that the block brought about, of which
+        each is (status, length). The log is written by a thread of its own, so it is waited for."""
+        before = len(self.answers())
+        yield
+        deadline = time.monotonic() + 5
+        while True:
+            seen = [(status, length) for name, status, length in self.answers()[before:] if name == target]
+            if enough(seen):
+                return
+            if time.monotonic() > deadline:
+                raise Failure(f"the log has these answers for {target}: {seen}")
+            time.sleep(0.1)
+
+
+def make_document_root(root):
+    files = {
+        "big.bin": random.Random(1).randbytes(BIG_BYTES),
+        "folder/index.html": b"<!doctype html>\n<title>folder</title>\n",
+        "sidecars/page.html": PAGE,
+        "sidecars/page.html.br": PAGE_BR,
+        "sidecars/page.html.zst": PAGE_ZSTD,
+        "sidecars/page.html.gz": gzip.compress(PAGE, mtime=0),
+        "hot/page.html": PAGE,
+        "player.html": film.PLAYER.encode(),
+        "listing/.hidden": b"hidden",
+        "listing/deeper/index.html": b"deeper",
+        **{f"listing/{name}": name.encode() for name in LISTED_NAMES},
+    }
+    # Old enough for every validator to be strong.
+    an_hour_ago = time.time() - 3600
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (an_hour_ago, an_hour_ago))
+
+
+@contextmanager
+def served(binary, settings, scratch):
+    """The server over its site; it must end with 0 when it is asked to."""
+    root, log, out, file = (scratch / name for name in ["root", "server.log", "server.out", "otus-httpd.toml"])
+    make_document_root(root)
+    file.write_text(CONFIGURATION.format(root=root, settings=settings))
+    with open(out, "wb") as stdout, open(log, "wb") as stderr:
+        process = subprocess.Popen([str(binary), "-c", str(file), "--verbose"], stdout=stdout, stderr=stderr)
+    try:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not (found := re.search(r"on (http://\S+)/ with ", out.read_text())):
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"the server does not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        yield Site(found[1], root, scratch, log)
+        process.terminate()
+        if process.wait(timeout=60) != 0:
+            sys.exit(f"FAILED server: it ended with {process.returncode}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
