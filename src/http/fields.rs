@@ -19,8 +19,15 @@ macro_rules! known_fields {
         impl FieldName {
             const COUNT: usize = [$(FieldName::$variant),*].len();
 
+            /// A bit for each length that a known name has.
+            const LENGTHS: u64 = 0 $(| 1 << $name.len())*;
+
             /// The known field of this name; names are case-insensitive (RFC 9110 §5.1).
             pub fn from_token(name: &[u8]) -> Option<FieldName> {
+                // Most lines of a browser are of no interest, and most of those have a length that tells.
+                if name.len() >= u64::BITS as usize || Self::LENGTHS & (1 << name.len()) == 0 {
+                    return None;
+                }
                 $(if name.len() == $name.len() && name.eq_ignore_ascii_case($name.as_bytes()) {
                     return Some(FieldName::$variant);
                 })*

@@ -11,6 +11,7 @@ use crate::http::fields::FieldName;
 use crate::http::status::Status;
 use crate::http::target::SitePath;
 use crate::storage::file::Kind;
+use crate::storage::pool;
 use crate::storage::refusal::Refusal;
 use crate::storage::root::{Found, Root, Symlinks};
 use rustix::io::Errno;
@@ -147,7 +148,10 @@ impl Site {
         let entries_max = policy.autoindex_entries_max;
         let directory = root.list(path.relative(), entries_max, keep, policy.symlinks).await?;
         let sorting = Sorting::parse(asked.query);
-        let text = listing::render(&Listing { path, directory: &directory, sorting }, format).into_bytes();
+        let own_path = path.clone().into_owned();
+        // Ten thousand entries take their time to write, and others wait for this core.
+        let render = move || listing::render(&Listing { path: &own_path, directory: &directory, sorting }, format);
+        let text = pool::run(render).await.into_bytes();
         let media_type = match format {
             Format::Html => "text/html; charset=utf-8",
             Format::Json => "application/json",
