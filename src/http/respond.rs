@@ -230,7 +230,9 @@ pub fn substitute<'a>(response: &mut Response<'a>, head: &RequestHead<'_>, docum
     fields.content_type = Some(&document.media_type);
     fields.content_encoding = content_encoding(document);
     fields.content_length = Some(document.complete_length);
-    fields.vary = if document.negotiated { Vary::ACCEPT_ENCODING } else { Vary::default() };
+    // The fixed text depended on Accept, the document does not; what the error depends on stays.
+    let negotiated = if document.negotiated { Vary::ACCEPT_ENCODING } else { Vary::default() };
+    fields.vary = fields.vary.without(Vary::ACCEPT).with(negotiated);
     response.content = withhold(head, Content::Whole);
 }
 

@@ -92,6 +92,12 @@ macro_rules! set_of_fields {
                 $set(self.0 | other.0)
             }
 
+            /// This set without the other.
+            #[must_use]
+            pub fn without(self, other: $set) -> $set {
+                $set(self.0 & !other.0)
+            }
+
             /// Whether all of `other` is in the set.
             pub fn has(self, other: $set) -> bool {
                 self.0 & other.0 == other.0

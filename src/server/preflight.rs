@@ -54,7 +54,7 @@ fn raise(resource: Resource) -> Rlimit {
 /// Descriptors of the process itself: standard streams, signals, the supervisor's bell.
 const DESCRIPTORS_OF_PROCESS: u64 = 14;
 
-/// Descriptors of a worker beside its sockets: rings, notifiers, root, the stream that says stop.
+/// Descriptors of a worker beside its sockets and roots: rings, notifiers, the stream that says stop.
 const DESCRIPTORS_OF_WORKER: u64 = 8;
 
 /// Each listening socket is held by the supervisor, the worker and its executor.
@@ -64,7 +64,8 @@ const DESCRIPTORS_OF_LISTENER: u64 = 3;
 const DESCRIPTORS_OF_CLIENTS_MIN: u64 = 8;
 
 fn check_descriptors(limit: Rlimit, options: &Options) -> Result<(), StartError> {
-    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * options.listen.len() as u64;
+    let roots = options.roots().len() as u64;
+    let of_worker = DESCRIPTORS_OF_WORKER + roots + DESCRIPTORS_OF_LISTENER * options.listen.len() as u64;
     let needed = DESCRIPTORS_OF_PROCESS + options.workers as u64 * of_worker + DESCRIPTORS_OF_CLIENTS_MIN;
     match limit.current {
         Some(allowed) if allowed < needed => Err(StartError(format!(
