@@ -195,6 +195,8 @@ pub struct Policies {
     /// The most specific first.
     locations: Vec<Location>,
     merged: RefCell<HashMap<Box<[u16]>, Rc<Policy>>>,
+    /// The locations that the path of the moment lies in; kept for its memory.
+    matching: RefCell<Vec<u16>>,
 }
 
 /// Some paths, and the keys that are set for them.
@@ -216,7 +218,8 @@ impl Policies {
         // Of two that are equally specific the later one wins: the sort is stable.
         locations.reverse();
         locations.sort_by_key(|location| std::cmp::Reverse(location.path.literal_bytes()));
-        Policies { base: Rc::new(Policy::new(keys.clone())), keys, locations, merged: RefCell::default() }
+        let base = Rc::new(Policy::new(keys.clone()));
+        Policies { base, keys, locations, merged: RefCell::default(), matching: RefCell::default() }
     }
 
     /// What holds where no location says otherwise.
@@ -229,27 +232,32 @@ impl Policies {
         if self.locations.is_empty() {
             return self.base.clone();
         }
-        let is_match = |(number, location): (usize, &Location)| {
-            let number = u16::try_from(number).expect("the configuration has no more locations than that");
-            location.path.matches(path.as_bytes()).then_some(number)
-        };
-        let set: Vec<u16> = self.locations.iter().enumerate().filter_map(is_match).collect();
-        if set.is_empty() {
+        let mut matching = self.matching.borrow_mut();
+        matching.clear();
+        for (number, location) in (0..).zip(&self.locations) {
+            if location.path.matches(path.as_bytes()) {
+                matching.push(number);
+            }
+        }
+        if matching.is_empty() {
             return self.base.clone();
         }
-        if let Some(policy) = self.merged.borrow().get(&set[..]) {
+        if let Some(policy) = self.merged.borrow().get(&matching[..]) {
             return policy.clone();
         }
-        let mut keys = PolicyKeys::default();
-        for number in &set {
-            keys = keys.over(&self.locations[usize::from(*number)].keys);
-        }
-        let policy = Rc::new(Policy::new(keys.over(&self.keys)));
+        let policy = Rc::new(self.merge(&matching));
         let mut merged = self.merged.borrow_mut();
         if merged.len() < MERGED_MAX {
-            merged.insert(set.into_boxed_slice(), policy.clone());
+            merged.insert(Box::from(&matching[..]), policy.clone());
         }
         policy
+    }
+
+    /// The keys of these locations, the most specific first, over those of the site.
+    fn merge(&self, locations: &[u16]) -> Policy {
+        let of = |number: &u16| &self.locations[usize::from(*number)].keys;
+        let keys = locations.iter().fold(PolicyKeys::default(), |keys, number| keys.over(of(number)));
+        Policy::new(keys.over(&self.keys))
     }
 
     /// Every root that a path of this site may be looked up in.
