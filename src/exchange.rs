@@ -21,6 +21,7 @@ use crate::site::policy::Policy;
 use crate::site::{Asked, Body, Located, Moment, Representation, Site, page};
 use crate::storage::file::OpenFile;
 use crate::storage::refusal::Refusal;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -149,34 +150,27 @@ impl Exchange<'_> {
             _ if self.head.expectation == Expectation::Unknown => Located::Failed(Status::EXPECTATION_FAILED),
             _ => site.locate(&policy, asked).await,
         };
-        let response = self.respond(&policy, &located);
+        let response = self.respond(&located);
         if response.status.is_error() && policy.error_page.of(response.status).is_some() {
             // Boxed, so that connections do not carry a response and the state of one more look-up.
-            return Box::pin(self.finish_with_document(site, &policy, asked, response, out)).await;
+            return Box::pin(self.finish_with_document(site, &policy, asked, &located, response, out)).await;
         }
-        match &located {
-            Located::Representation(representation) if !response.status.is_error() => self.finish_dressed(
-                &policy,
-                response,
-                &representation.fields,
-                Source::Representation(representation),
-                out,
-            ),
-            Located::Listing(listed) => {
-                self.finish_dressed(&policy, response, &listed.fields, Source::Text(&listed.text), out)
-            }
-            _ => self.finish_dressed(&policy, response, &policy.fields(asked.path, None), Source::None, out),
-        }
+        let source = match &located {
+            Located::Representation(representation) => Source::Representation(representation),
+            Located::Listing(listed) => Source::Text(&listed.text),
+            _ => Source::None,
+        };
+        self.finish_dressed(&policy, response, &fields_of(&policy, asked, &located), source, out)
     }
 
-    fn respond<'r>(&'r self, policy: &Policy, located: &'r Located) -> Response<'r> {
+    fn respond<'r>(&'r self, located: &'r Located) -> Response<'r> {
         let head = self.head;
         match located {
             Located::Representation(representation) => {
                 let context = Context {
                     now: self.now,
                     boundary: &self.shard.boundary,
-                    ranges_max: policy.max_ranges,
+                    ranges_max: representation.ranges_max,
                     page: page::of,
                 };
                 respond::representation(head, &representation.metadata, &context)
@@ -200,10 +194,11 @@ impl Exchange<'_> {
         site: &Site,
         policy: &Policy,
         asked: &Asked<'_>,
+        located: &Located,
         mut response: Response<'_>,
         out: &mut Vec<u8>,
     ) -> Answer {
-        let fields = policy.fields(asked.path, None);
+        let fields = fields_of(policy, asked, located);
         let Some(document) = site.error_document(policy, response.status, asked).await else {
             return self.finish_dressed(policy, response, &fields, Source::None, out);
         };
@@ -223,7 +218,7 @@ impl Exchange<'_> {
         if let Some(cors) = &policy.cors {
             response = response.varying(cors.vary());
             sharing = match self.head.method {
-                Method::Options => cors.preflight(&self.head.fields),
+                Method::Options if response.status == Status::NO_CONTENT => cors.preflight(&self.head.fields),
                 _ => cors.sharing(&self.head.fields),
             };
         }
@@ -263,6 +258,16 @@ impl Exchange<'_> {
         multipart::write_end(boundary, &mut end);
         pieces.push(Piece::Text(end));
         Outgoing::Pieces(pieces)
+    }
+}
+
+/// What the site says beside an answer. What was found may lie elsewhere than at the asked path, and has the fields
+/// of its own place, also where it comes to an error.
+fn fields_of<'a>(policy: &Policy, asked: &Asked<'_>, located: &'a Located) -> Cow<'a, SiteFields> {
+    match located {
+        Located::Representation(representation) => Cow::Borrowed(&representation.fields),
+        Located::Listing(listed) => Cow::Borrowed(&listed.fields),
+        _ => Cow::Owned(policy.fields(asked.path, None)),
     }
 }
 

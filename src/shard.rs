@@ -150,6 +150,11 @@ impl Shard {
         self.trusted.networks.contains(peer.address)
     }
 
+    /// Whether one more message that whoever connects can cause may be told now.
+    pub fn admits_message(&self) -> bool {
+        self.catalogue.throttle.admits()
+    }
+
     /// Looks after what time changes and the disk may delay; called about once a second.
     pub async fn tick(&self) {
         self.catalogue.tick();

@@ -40,36 +40,46 @@ impl Doors {
         };
         let mut listen: Vec<Listen> = Vec::new();
         let mut of_listener: Vec<Vec<usize>> = Vec::new();
-        let mut note = |one: &Listen, site: usize| {
-            // Named twice, it could not be bound twice; port 0 is another port each time.
+        // Gives the number of the listener; `noted` is that of an entry that another site was noted for.
+        let mut note = |one: &Listen, site: usize, noted: Option<usize>| {
+            // Named twice, it could not be bound twice; port 0 is another port each time that it is written.
             let is_new = matches!(&one.address, Address::Tcp(address) if address.port() == 0);
-            match listen.iter().position(|other| !is_new && other.address == one.address) {
-                Some(at) if listen[at].is_proxied != one.is_proxied => return Err(one.address.clone()),
-                Some(at) if !of_listener[at].contains(&site) => of_listener[at].push(site),
-                Some(_) => {}
-                None => {
-                    listen.push(one.clone());
-                    of_listener.push(vec![site]);
-                }
+            let same = || listen.iter().position(|other| !is_new && other.address == one.address);
+            let at = noted.or_else(same).unwrap_or_else(|| {
+                listen.push(one.clone());
+                of_listener.push(Vec::new());
+                listen.len() - 1
+            });
+            if listen[at].is_proxied != one.is_proxied {
+                return Err(one.address.clone());
             }
-            Ok(())
+            if !of_listener[at].contains(&site) {
+                of_listener[at].push(site);
+            }
+            Ok(at)
         };
         let clash = |value: Option<Value<'_>>, address: Address| {
             let message = format!("{address} is named with proxy_protocol in one place and without in another");
             value.or(written).map_or_else(|| Problem::new(0..0, message.clone()), |value| value.wrong(&message))
         };
-        let own = |site: &Written<'_>| match site.listen {
-            Some(value) if !is_typed => addresses(value, port, trusted),
-            _ => Ok(general.clone()),
-        };
         if sites.is_empty() {
             for one in &general {
-                note(one, 0).map_err(|address| clash(None, address))?;
+                note(one, 0, None).map_err(|address| clash(None, address))?;
             }
         }
+        let mut of_general = vec![None; general.len()];
         for (number, site) in sites.iter().enumerate() {
-            for one in own(site)? {
-                note(&one, number).map_err(|address| clash(site.listen, address))?;
+            match site.listen {
+                Some(value) if !is_typed => {
+                    for one in addresses(value, port, trusted)? {
+                        note(&one, number, None).map_err(|address| clash(site.listen, address))?;
+                    }
+                }
+                _ => {
+                    for (one, noted) in general.iter().zip(&mut of_general) {
+                        *noted = Some(note(one, number, *noted).map_err(|address| clash(site.listen, address))?);
+                    }
+                }
             }
         }
         let names = |number: usize| sites.get(number).map_or(&[][..], |site| &site.names[..]);

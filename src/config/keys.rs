@@ -171,7 +171,7 @@ pub const SITE: &[Key] = &[
     key(
         "max_ranges",
         "`16`",
-        "ranges of one request that are answered; a request for more is answered with the whole file",
+        "ranges of one request that are answered; a request for more is answered with the whole file, and with `0` every request is",
     ),
     key(
         "error_page",

@@ -21,7 +21,9 @@ pub(super) async fn client(
     inbox: &mut Inbox,
 ) -> Result<Option<IpAddr>, Close> {
     if !shard.trusts(peer) {
-        tracing::info!(peer = ?peer.address, "closed: it is not one of the proxies of `real_ip_from`");
+        if shard.admits_message() {
+            tracing::info!(peer = ?peer.address, "closed: it is not one of the proxies of `real_ip_from`");
+        }
         return Err(Close::Distrusted);
     }
     loop {
@@ -44,7 +46,9 @@ pub(super) async fn client(
                 }
             }
             Err(bad) => {
-                tracing::info!(peer = ?peer.address, "closed: {bad}");
+                if shard.admits_message() {
+                    tracing::info!(peer = ?peer.address, "closed: {bad}");
+                }
                 return Err(Close::Distrusted);
             }
         }

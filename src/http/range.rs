@@ -56,6 +56,8 @@ pub fn select(value: &[u8], complete_length: u64, ranges_max: usize) -> Selectio
     }
     let mut specs = list_members(&value[equals + 1..]);
     match (specs.next(), specs.next()) {
+        // A limit of none: one range is more.
+        _ if ranges_max == 0 => Selection::Whole,
         (Some(spec), None) => select_one(spec, complete_length),
         (Some(_), Some(_)) => select_several(&value[equals + 1..], complete_length, ranges_max),
         (None, _) => Selection::Whole,

@@ -29,7 +29,7 @@ pub struct Catalogue {
     /// For checking passwords, which is slow on purpose.
     pub(super) checking: Lane,
     /// For messages that a request can cause.
-    pub(super) throttle: Throttle,
+    pub throttle: Throttle,
 }
 
 /// Names an entry.

@@ -56,8 +56,12 @@ pub(super) async fn make(catalogue: &Catalogue, key: Key, source: &Known) -> Opt
         validators,
         ..plain.metadata.clone()
     };
-    let representation =
-        Rc::new(Representation { metadata, body: Body::Held(Rc::from(coded)), fields: plain.fields.clone() });
+    let representation = Rc::new(Representation {
+        metadata,
+        body: Body::Held(Rc::from(coded)),
+        fields: plain.fields.clone(),
+        ranges_max: plain.ranges_max,
+    });
     let known = Known::of_coding(representation.clone(), source.identity);
     catalogue.remember(key.as_key_of(), known);
     Some(representation)

@@ -20,6 +20,9 @@ use std::rc::Rc;
 /// Stands for a FIFO, a socket or a device: what opening a socket by its path gives.
 const NOT_REGULAR: Errno = Errno::NXIO;
 
+/// Says of a listing in JSON what its page says in a note: there are more entries.
+const TRUNCATED: &[u8] = b"X-Autoindex-Truncated: true\r\n";
+
 /// What was found at a path.
 pub(super) struct Target {
     /// The file.
@@ -53,7 +56,26 @@ impl Site {
         if !policy.try_files.is_empty() {
             return self.try_in_turn(root, path, policy, asked).await;
         }
-        let outcome = self.look_at(root, path, policy, asked).await;
+        let outcome = match self.name(root, path, policy).await {
+            Ok(Named::File(target)) => return self.serve_or_go_on(path, policy, target, asked).await,
+            Ok(Named::MissingSlash) => Ok(elsewhere(path, asked)),
+            Ok(Named::Directory) if policy.autoindex == Autoindex::Off => Err(Errno::NOENT),
+            Ok(Named::Directory) => self.list(root, path, policy, asked).await,
+            Err(errno) => Err(errno),
+        };
+        Step::Found(self.settle(path, policy, outcome))
+    }
+
+    /// Serves what is at `path`. An index file for whose own path something else holds is judged by that path: what is
+    /// denied there must not be had by the address of its directory.
+    async fn serve_or_go_on(&self, path: &SitePath<'_>, policy: &Policy, target: Target, asked: &Asked<'_>) -> Step {
+        if path.is_directory() {
+            let index = SitePath::from_decoded([b"/", &target.relative[..]].concat());
+            if let Some(index) = index.filter(|index| !std::ptr::eq(&*self.policies.of(index), policy)) {
+                return Step::GoOn(index);
+            }
+        }
+        let outcome = self.serve(path, policy, target, asked).await;
         Step::Found(self.settle(path, policy, outcome))
     }
 
@@ -73,10 +95,7 @@ impl Site {
                 !path.is_directory() && other.is_directory() && other.as_bytes().starts_with(path.as_bytes());
             match self.name(root, &other, policy).await {
                 Ok(Named::File(_)) if adds_slash => return Step::Found(elsewhere(path, asked)),
-                Ok(Named::File(target)) if is_same => {
-                    let outcome = self.serve(path, policy, target, asked).await;
-                    return Step::Found(self.settle(path, policy, outcome));
-                }
+                Ok(Named::File(target)) if is_same => return self.serve_or_go_on(path, policy, target, asked).await,
                 Ok(Named::File(_)) => return Step::GoOn(other),
                 Ok(Named::Directory) if policy.autoindex == Autoindex::Off => {}
                 Ok(Named::Directory) if adds_slash => return Step::Found(elsewhere(path, asked)),
@@ -91,22 +110,6 @@ impl Site {
             }
         }
         Step::Found(self.settle(path, policy, Err(Errno::NOENT)))
-    }
-
-    /// What is at `path`, without trying others.
-    async fn look_at(
-        &self,
-        root: &Root,
-        path: &SitePath<'_>,
-        policy: &Policy,
-        asked: &Asked<'_>,
-    ) -> Result<Located, Errno> {
-        match self.name(root, path, policy).await? {
-            Named::File(target) => self.serve(path, policy, target, asked).await,
-            Named::MissingSlash => Ok(elsewhere(path, asked)),
-            Named::Directory if policy.autoindex == Autoindex::Off => Err(Errno::NOENT),
-            Named::Directory => self.list(root, path, policy, asked).await,
-        }
     }
 
     async fn name(&self, root: &Root, path: &SitePath<'_>, policy: &Policy) -> Result<Named, Errno> {
@@ -148,6 +151,7 @@ impl Site {
         let entries_max = policy.autoindex_entries_max;
         let directory = root.list(path.relative(), entries_max, keep, policy.symlinks).await?;
         let sorting = Sorting::parse(asked.query);
+        let is_truncated = directory.truncated;
         let own_path = path.clone().into_owned();
         // Ten thousand entries take their time to write, and others wait for this core.
         let render = move || listing::render(&Listing { path: &own_path, directory: &directory, sorting }, format);
@@ -156,7 +160,11 @@ impl Site {
             Format::Html => "text/html; charset=utf-8",
             Format::Json => "application/json",
         };
-        let fields = policy.fields(path, Some(media_type));
+        let mut fields = policy.fields(path, Some(media_type));
+        if is_truncated && format == Format::Json {
+            // An array has no place for it.
+            fields.lines = [&fields.lines, TRUNCATED].concat().into();
+        }
         let negotiated = policy.autoindex == Autoindex::Auto;
         Ok(Located::Listing(Rc::new(Listed { media_type, text, negotiated, fields })))
     }
@@ -194,13 +202,15 @@ fn is_absence(errno: Errno) -> bool {
     matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG)
 }
 
-/// The first index name that exists in the directory `relative`, and its path.
+/// The first index name that is no directory in the directory `relative`, and its path.
 async fn look_up_index(root: &Root, mut relative: Vec<u8>, policy: &Policy) -> Result<Option<(Found, Vec<u8>)>, Errno> {
     let directory_bytes = relative.len();
     for name in policy.index.iter() {
         relative.truncate(directory_bytes);
         relative.extend_from_slice(name.as_bytes());
         match root.look_up(&relative, policy.symlinks).await {
+            // No file, so that the directory has no index by that name.
+            Ok(found) if found.kind() == Kind::Directory => {}
             Ok(found) => return Ok(Some((found, relative))),
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),

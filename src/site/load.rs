@@ -20,7 +20,10 @@ use std::rc::Rc;
 
 /// What is to be loaded, and what is known of it.
 pub(super) struct Loading<'a> {
+    /// What was asked for.
     pub(super) path: &'a SitePath<'a>,
+    /// Its own path: that of the index file, where `path` names a directory.
+    pub(super) own_path: &'a SitePath<'a>,
     pub(super) policy: &'a Policy,
     /// The type of what is coded.
     pub(super) media_type: Rc<str>,
@@ -58,8 +61,10 @@ impl Site {
                 }
             }
         };
-        let fields = loading.policy.fields(loading.path, Some(&loading.media_type));
-        let representation = Rc::new(Representation { metadata: loading.metadata(&identity), body, fields });
+        let fields = loading.policy.fields(loading.own_path, Some(&loading.media_type));
+        let ranges_max = loading.policy.max_ranges;
+        let representation =
+            Rc::new(Representation { metadata: loading.metadata(&identity), body, fields, ranges_max });
         let known = loading.known(Some(representation.clone()), identity);
         self.catalogue.remember(KeyOf::new(self.number, loading.path, loading.coding), known);
         Ok(Located::Representation(representation))

@@ -137,6 +137,8 @@ pub struct Representation {
     pub body: Body,
     /// What the site says beside it.
     pub fields: SiteFields,
+    /// Ranges of one request that are answered.
+    pub ranges_max: usize,
 }
 
 /// Where the bytes of a representation are.

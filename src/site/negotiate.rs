@@ -61,7 +61,8 @@ impl Site {
     /// What is sent of a known file, if the coding that the client wants is in memory.
     fn select(&self, path: &SitePath<'_>, policy: &Policy, known: &Rc<Known>, asked: &Asked<'_>) -> Option<Located> {
         let mut offered = known.siblings.union(known.compressible.get());
-        if offered.is_empty() {
+        // Not whether something is offered now: a coding that was not worth making leaves a file that is negotiated.
+        if known.representation.as_ref().is_some_and(|one| !one.metadata.negotiated) {
             return known.representation.clone().map(Located::Representation);
         }
         let accepted = AcceptedCodings::parse(asked.head.fields.values(FieldName::AcceptEncoding));
@@ -111,8 +112,10 @@ impl Site {
         let chosen =
             if offered.is_empty() { Some(Coding::Identity) } else { accepted.choose(offered, &policy.codings) };
         let Some(chosen) = chosen else { return Ok(Located::Failed(Status::NOT_ACCEPTABLE)) };
+        let own_path = SitePath::from_decoded([b"/", &relative[..]].concat());
         let mut loading = Loading {
             path,
+            own_path: own_path.as_ref().unwrap_or(path),
             policy,
             media_type,
             coding: Coding::Identity,

@@ -10,6 +10,9 @@ use std::rc::Rc;
 
 const PAGE: &str = include_str!("welcome.html");
 
+/// Ranges of the page that are answered: it is small.
+const RANGES_MAX: usize = 16;
+
 /// What `path` leads to on a server without a document root.
 pub(super) fn locate(path: &SitePath<'_>) -> Located {
     if path.as_bytes() != b"/" {
@@ -25,5 +28,10 @@ pub(super) fn locate(path: &SitePath<'_>) -> Located {
         validators: Validators::new(0, complete_length, Coding::Identity),
     };
     let body = Body::Held(Rc::from(PAGE.as_bytes()));
-    Located::Representation(Rc::new(Representation { metadata, body, fields: SiteFields::default() }))
+    Located::Representation(Rc::new(Representation {
+        metadata,
+        body,
+        fields: SiteFields::default(),
+        ranges_max: RANGES_MAX,
+    }))
 }
