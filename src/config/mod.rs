@@ -65,6 +65,8 @@ pub struct Config {
     written: toml::Table,
     /// The root, when the command line names it.
     typed_root: Option<PathBuf>,
+    /// Whether the command line says where all sites listen.
+    is_moved: bool,
 }
 
 /// What is wrong with the configuration: what is meant, and the place.
@@ -166,6 +168,7 @@ impl Config {
             cache_file_size_max: table.read("cache_file_size_max", bytes)?.unwrap_or(1 << 20),
             written: toml::from_str(text)?,
             typed_root: args.document_root.clone(),
+            is_moved: !args.address.is_empty() || args.port.is_some(),
         })
     }
 
@@ -222,9 +225,14 @@ impl Config {
             table.insert("root".to_owned(), root.display().to_string().into());
         }
         // With sites that have addresses of their own, each keeps its own.
-        let has_own = |site: &toml::Value| site.get("listen").is_some();
-        let sites = table.get("site").and_then(toml::Value::as_array);
-        if !sites.is_some_and(|sites| sites.iter().any(has_own)) {
+        let mut sites: Vec<_> =
+            table.get_mut("site").and_then(toml::Value::as_array_mut).into_iter().flatten().collect();
+        if self.is_moved {
+            // …unless the command line moved them all.
+            sites.iter_mut().filter_map(|site| site.as_table_mut()).for_each(|site| drop(site.remove("listen")));
+        }
+        let has_own = |site: &&mut toml::Value| site.get("listen").is_some();
+        if !sites.iter().any(has_own) {
             let listen: Vec<_> = self.listen.iter().map(|listen| toml::Value::from(listen.to_string())).collect();
             table.insert("listen".to_owned(), listen.into());
         }

@@ -32,7 +32,9 @@ impl Problem {
     pub(super) fn show(&self, name: &str, text: &str) -> String {
         let Place { line_number, line, before, width } = Place::of(self, text);
         // A tab takes what it takes at the reader's terminal: it is repeated under itself.
-        let indent: String = line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        // White space at the end of the line is not shown, and may yet be what is meant.
+        let shown = line.chars().chain(std::iter::repeat(' '));
+        let indent: String = shown.take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let line: String = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{FFFD}' } else { c }).collect();
         let margin = " ".repeat(line_number.to_string().len());
         let caret = "^".repeat(width);

@@ -91,17 +91,17 @@ pub type Pages = fn(Status, PageFormat) -> &'static str;
 pub enum PageFormat {
     /// For people, in a browser.
     Html,
-    /// For people, in a terminal.
-    Plain,
     /// For programs.
     Json,
+    /// For people, in a terminal.
+    Plain,
 }
 
 impl PageFormat {
     /// In the order of [`PageFormat::MEDIA_TYPES`].
-    const ALL: [PageFormat; 3] = [PageFormat::Html, PageFormat::Plain, PageFormat::Json];
+    const ALL: [PageFormat; 3] = [PageFormat::Html, PageFormat::Json, PageFormat::Plain];
 
-    const MEDIA_TYPES: [&'static str; 3] = ["text/html", "text/plain", "application/json"];
+    const MEDIA_TYPES: [&'static str; 3] = ["text/html", "application/json", "text/plain"];
 
     /// The form that the client prefers; HTML when it does not say.
     pub fn preferred(head: &RequestHead<'_>) -> PageFormat {

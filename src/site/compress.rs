@@ -28,22 +28,33 @@ pub(super) fn start(catalogue: &Rc<Catalogue>, key: KeyOf<'_>, source: &Rc<Known
     pool::in_background(async move { drop(make(&catalogue, key, &source).await) });
 }
 
-/// Makes a coding of `source` and remembers it; `None` when it is not worth it, or cannot be made now.
-pub(super) async fn make(catalogue: &Catalogue, key: Key, source: &Known) -> Option<Rc<Representation>> {
-    let plain = source.representation.as_ref()?;
-    let Body::Held(bytes) = &plain.body else { return None };
+/// What came of making a coding.
+pub(super) enum Made {
+    /// It is there.
+    Coding(Rc<Representation>),
+    /// It is not worth it, or cannot be made.
+    Nothing,
+    /// Too many wait for one to be made.
+    NotNow,
+}
+
+/// Makes a coding of `source` and remembers it.
+pub(super) async fn make(catalogue: &Catalogue, key: Key, source: &Known) -> Made {
+    let Some(plain) = &source.representation else { return Made::Nothing };
+    let Body::Held(bytes) = &plain.body else { return Made::Nothing };
     let coding = key.coding();
     // The pool's thread needs bytes of its own: those of the core are not for sharing between threads.
     let copy = bytes.to_vec();
-    let coded = match catalogue.compressing.run(move || encode(coding, &copy)).await? {
+    let Some(outcome) = catalogue.compressing.run(move || encode(coding, &copy)).await else { return Made::NotNow };
+    let coded = match outcome {
         Ok(coded) if coded.len() <= bytes.len() * (100 - GAIN_MIN_PERCENT) / 100 => coded,
         Ok(_) => {
             source.compressible.set(source.compressible.get().without(coding));
-            return None;
+            return Made::Nothing;
         }
         Err(error) => {
             tracing::error!("compression failed: {error}");
-            return None;
+            return Made::Nothing;
         }
     };
     let mut validators = Validators::new(source.identity.modified.unix_nanoseconds(), coded.len() as u64, coding);
@@ -62,9 +73,12 @@ pub(super) async fn make(catalogue: &Catalogue, key: Key, source: &Known) -> Opt
         fields: plain.fields.clone(),
         ranges_max: plain.ranges_max,
     });
-    let known = Known::of_coding(representation.clone(), source.identity);
-    catalogue.remember(key.as_key_of(), known);
-    Some(representation)
+    // What may have changed without its times changing is for this client only.
+    if !source.unsettled {
+        let known = Known::of_coding(representation.clone(), source.identity);
+        catalogue.remember(key.as_key_of(), known);
+    }
+    Made::Coding(representation)
 }
 
 /// Levels at which more effort hardly gains: a file is compressed once and sent often, but its core must not be

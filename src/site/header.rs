@@ -86,17 +86,24 @@ impl Change {
     /// No field `name`.
     pub fn remove(name: &str) -> Result<Change, BadField> {
         check_name(name)?;
+        check_replaceable(name)?;
         Ok(Change::Remove(name.to_owned()))
     }
 
-    /// This line in place of those that are there. `Vary` tells caches what an answer depends on: to set it would
-    /// unsay what the server depends on, so that it can only be added to.
+    /// This line in place of those that are there.
     pub fn set(line: FieldLine) -> Result<Change, BadField> {
-        if line.name.eq_ignore_ascii_case("Vary") {
-            return Err(BadField::Reserved(line.name, "; `add` adds to it"));
-        }
+        check_replaceable(&line.name)?;
         Ok(Change::Set(line))
     }
+}
+
+/// `Vary` tells caches what an answer depends on: to set or remove it would unsay what the server depends on, so that it
+/// can only be added to.
+fn check_replaceable(name: &str) -> Result<(), BadField> {
+    if name.eq_ignore_ascii_case("Vary") {
+        return Err(BadField::Reserved(name.to_owned(), "; `add` adds to it"));
+    }
+    Ok(())
 }
 
 /// RFC 9110 §5.6.2: a token.
@@ -192,6 +199,7 @@ mod tests {
             assert!(FieldLine::new(name, value).is_err(), "{name:?}: {value:?}");
         }
         assert!(Change::remove("Date").is_err());
+        assert!(Change::remove("Vary").is_err());
         assert!(Change::set(line("vary", "X")).is_err());
         assert!(FieldLine::new("X-Umlaut", "größe").is_ok());
     }

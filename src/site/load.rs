@@ -19,6 +19,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 /// What is to be loaded, and what is known of it.
+#[derive(Clone)]
 pub(super) struct Loading<'a> {
     /// What was asked for.
     pub(super) path: &'a SitePath<'a>,

@@ -5,6 +5,7 @@
 //! looked at, and a compression goes with the identity of what it was made of.
 
 use super::catalogue::{KeyOf, Known};
+use super::compress::Made;
 use super::find::Target;
 use super::load::Loading;
 use super::policy::Policy;
@@ -15,6 +16,7 @@ use crate::http::media_type;
 use crate::http::status::Status;
 use crate::http::target::SitePath;
 use crate::storage::file::Kind;
+use crate::storage::refusal::Refusal;
 use crate::storage::root::{Found, Root};
 use rustix::io::Errno;
 use std::rc::Rc;
@@ -113,7 +115,7 @@ impl Site {
             if offered.is_empty() { Some(Coding::Identity) } else { accepted.choose(offered, &policy.codings) };
         let Some(chosen) = chosen else { return Ok(Located::Failed(Status::NOT_ACCEPTABLE)) };
         let own_path = SitePath::from_decoded([b"/", &relative[..]].concat());
-        let mut loading = Loading {
+        let loading = Loading {
             path,
             own_path: own_path.as_ref().unwrap_or(path),
             policy,
@@ -125,9 +127,12 @@ impl Site {
         };
         if beside.contains(chosen) {
             self.note(&loading, &found);
-            loading.coding = chosen;
             let sibling = siblings.into_one(chosen).expect("it is one of those that lie beside the file");
-            return self.load(loading, sibling).await;
+            match self.load(Loading { coding: chosen, ..loading.clone() }, sibling).await {
+                // One that cannot be opened is as good as none, to a client that takes the file itself.
+                Err(errno) if accepted.accepts_identity() => self.tell_sibling(path, chosen, errno),
+                outcome => return outcome,
+            }
         }
         let located = self.load(loading, found).await?;
         if chosen == Coding::Identity || accepted.accepts_identity() {
@@ -138,9 +143,13 @@ impl Site {
         let key = KeyOf::new(self.number, path, chosen);
         let made = match &known {
             Some(known) => compress::make(&self.catalogue, key.to_key(), known).await,
-            None => None,
+            None => Made::Nothing,
         };
-        Ok(made.map_or(Located::Failed(Status::NOT_ACCEPTABLE), Located::Representation))
+        Ok(match made {
+            Made::Coding(representation) => Located::Representation(representation),
+            Made::Nothing => Located::Failed(Status::NOT_ACCEPTABLE),
+            Made::NotNow => Located::Refused(Refusal::Exhausted),
+        })
     }
 
     /// What is remembered of a file, when it is the one that was just looked up; it is fresh again from here, and so
@@ -160,6 +169,14 @@ impl Site {
             }
         }
         Some(known)
+    }
+
+    fn tell_sibling(&self, path: &SitePath<'_>, coding: Coding, errno: Errno) {
+        if self.catalogue.throttle.admits() {
+            let path = path.as_bytes().escape_ascii();
+            let (extension, error) = (coding.extension(), std::io::Error::from(errno));
+            tracing::warn!(%path, "the file beside it that ends in {extension} is not served: {error}");
+        }
     }
 
     /// Codings that can be made of a file in memory: where it is text of a size worth it, and nobody made them before.

@@ -11,6 +11,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 pub(crate) enum Method {
     Get,
     Head,
+    Options,
 }
 
 impl Method {
@@ -18,6 +19,7 @@ impl Method {
         match self {
             Method::Get => "GET",
             Method::Head => "HEAD",
+            Method::Options => "OPTIONS",
         }
     }
 }
@@ -146,7 +148,8 @@ impl Client {
         let head: Vec<u8> = self.received.drain(..head_end).collect();
         let mut response = parse_head(&head[..head_end - 2]).map_err(Fault::Malformed)?;
         let length = match response.field("Content-Length").map(str::parse::<usize>) {
-            _ if method == Method::Head || response.status == 304 => 0,
+            // RFC 9112 §6.3: these have no content, whatever their fields say.
+            _ if method == Method::Head || matches!(response.status, 204 | 304) => 0,
             Some(Ok(length)) => length,
             other => return Err(Fault::Malformed(format!("Content-Length is {other:?}: {:?}", response.fields))),
         };

@@ -5,15 +5,21 @@
 //! Invariant: a row names the section of the standard, or the promise, that it stands for.
 
 mod canary;
+mod compression;
 mod conditional;
+mod content;
 mod deploy;
+mod error_pages;
+mod fields;
 mod files;
 mod framing;
 mod hostile;
 mod hosts;
 mod keepalive;
 mod limits;
+mod listing;
 mod methods;
+mod negotiation;
 mod parsing;
 mod paths;
 mod ranges;
