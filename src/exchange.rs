@@ -21,9 +21,11 @@ use crate::site::policy::Policy;
 use crate::site::{Asked, Body, Located, Moment, Representation, Site, page};
 use crate::storage::file::OpenFile;
 use crate::storage::refusal::Refusal;
+use crate::storage::shared::SharedContent;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What is still to be done for an answer whose head is written.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub enum Piece {
     Text(Vec<u8>),
     /// In memory, shared with the cache.
     Held(Rc<[u8]>, Range<usize>),
+    /// In memory, shared with the other cores.
+    Shared(Arc<SharedContent>, Range<u64>),
     /// On disk.
     File(Rc<OpenFile>, Range<u64>),
 }
@@ -283,6 +287,7 @@ fn piece(representation: &Representation, range: ByteRange) -> Piece {
             let index = |position| usize::try_from(position).expect("the range lies inside bytes that are in memory");
             Piece::Held(bytes.clone(), index(range.start())..index(range.end()))
         }
+        Body::Shared(content) => Piece::Shared(content.clone(), range.start()..range.end()),
         Body::File(file) => Piece::File(file.clone(), range.start()..range.end()),
     }
 }

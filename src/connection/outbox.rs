@@ -7,8 +7,10 @@ use super::close::Close;
 use super::roster::{Phase, Place};
 use super::socket;
 use crate::shard::Buffers;
+use crate::storage::shared::SharedContent;
 use futures_lite::AsyncWriteExt;
 use glommio::net::TcpStream;
+use std::ops::Range;
 
 /// The bytes of one connection that are to go out.
 #[derive(Default)]
@@ -19,6 +21,9 @@ pub(super) struct Outbox {
 /// Content up to this is copied behind its head: a copy of a few KiB costs less than a second
 /// system call, and lets pipelined answers leave together.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes that are copied to wait for a socket with: the engine has no other way to wait for one that takes more.
+const WAITING_BYTES: usize = 4 * 1024;
 
 /// Gathered bytes from which on an outbox wants to be sent.
 const GATHERED_BYTES_MAX: usize = 64 * 1024;
@@ -52,6 +57,50 @@ impl Outbox {
         }
         self.buffer.clear();
         send_all(stream, place, &content[sent.saturating_sub(head_bytes)..]).await
+    }
+
+    /// Sends what is there, and behind it a part of shared content, which the kernel takes from where it lies.
+    pub(super) async fn send_shared(
+        &mut self,
+        stream: &mut TcpStream,
+        place: &Place,
+        content: &SharedContent,
+        range: Range<u64>,
+    ) -> Result<(), Close> {
+        socket::set_nonblocking(stream)?;
+        // Held back until content follows: a head that travels alone is a small packet that wakes the client for nothing.
+        let sent = socket::send_more_now(stream, &self.buffer)?;
+        if sent < self.buffer.len() {
+            send_all(stream, place, &self.buffer[sent..]).await?;
+        }
+        self.buffer.clear();
+        let mut next = range.start;
+        while next < range.end {
+            place.begin(Phase::Send);
+            match socket::send_file_now(stream, content.descriptor(), next..range.end)? {
+                0 => next += self.send_next(stream, place, content, next..range.end).await?,
+                count => next += count,
+            }
+            glommio::executor().yield_if_needed().await;
+        }
+        Ok(())
+    }
+
+    /// Sends the next few bytes in the usual way, which waits until the socket takes some.
+    async fn send_next(
+        &mut self,
+        stream: &mut TcpStream,
+        place: &Place,
+        content: &SharedContent,
+        range: Range<u64>,
+    ) -> Result<u64, Close> {
+        let count = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(WAITING_BYTES);
+        self.buffer.resize(count, 0);
+        let read = content.read(range.start, &mut self.buffer).map_err(std::io::Error::from)?;
+        // A write takes what there is room for; what it left is sent from where it lies.
+        let written = place.guard(stream.write(&self.buffer[..read])).await;
+        self.buffer.clear();
+        Ok(written?? as u64)
     }
 
     /// Sends what is there.

@@ -114,7 +114,7 @@ impl Catalogue {
     /// Remembers content that is in memory. An open file is not kept: its descriptor would hold the
     /// disk space of a file that was deleted, for as long as nobody asks for it.
     pub(super) fn remember(&self, key: KeyOf<'_>, mut known: Known) {
-        known.representation = known.representation.filter(|one| matches!(one.body, Body::Held(_)));
+        known.representation = known.representation.filter(|one| !matches!(one.body, Body::File(_)));
         let mut entries = self.entries.borrow_mut();
         if known.representation.is_none() && known.siblings.is_empty() {
             entries.remove(&key);

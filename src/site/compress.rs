@@ -41,13 +41,20 @@ pub(super) enum Made {
 /// Makes a coding of `source` and remembers it.
 pub(super) async fn make(catalogue: &Catalogue, key: Key, source: &Known) -> Made {
     let Some(plain) = &source.representation else { return Made::Nothing };
-    let Body::Held(bytes) = &plain.body else { return Made::Nothing };
     let coding = key.coding();
     // The pool's thread needs bytes of its own: those of the core are not for sharing between threads.
-    let copy = bytes.to_vec();
+    let copy = match &plain.body {
+        Body::Held(bytes) => bytes.to_vec(),
+        Body::Shared(content) => match content.to_vec() {
+            Ok(bytes) => bytes,
+            Err(_) => return Made::Nothing,
+        },
+        Body::File(_) => return Made::Nothing,
+    };
+    let plain_bytes = copy.len();
     let Some(outcome) = catalogue.compressing.run(move || encode(coding, &copy)).await else { return Made::NotNow };
     let coded = match outcome {
-        Ok(coded) if coded.len() <= bytes.len() * (100 - GAIN_MIN_PERCENT) / 100 => coded,
+        Ok(coded) if coded.len() <= plain_bytes * (100 - GAIN_MIN_PERCENT) / 100 => coded,
         Ok(_) => {
             source.compressible.set(source.compressible.get().without(coding));
             return Made::Nothing;

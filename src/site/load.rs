@@ -13,6 +13,7 @@ use crate::http::target::SitePath;
 use crate::http::validator::Validators;
 use crate::storage::file::{Identity, Opened, ReadFault};
 use crate::storage::root::Found;
+use crate::storage::shared::{Filling, SharedContent};
 use crate::storage::span;
 use rustix::io::Errno;
 use std::cell::Cell;
@@ -53,7 +54,8 @@ impl Site {
             attempts += 1;
             let opened = found.open().await?;
             let identity = opened.identity();
-            match read_whole(opened, self.catalogue.content_bytes_max).await {
+            let settled = !is_unsettled(&identity, loading.now.date);
+            match read_whole(opened, settled, self.catalogue.content_bytes_max).await {
                 Ok(body) => break (identity, body),
                 Err(ReadFault::Changed) if attempts < READ_ATTEMPTS_MAX => {}
                 Err(fault) => {
@@ -128,12 +130,33 @@ impl Known {
     }
 }
 
-/// The bytes of a file that is small enough to hold, or the file.
-async fn read_whole(opened: Opened, content_bytes_max: u64) -> Result<Body, ReadFault> {
-    let length = opened.identity().length;
+/// From here on content is kept for all cores and sent by sendfile: below it, a copy into one send with the head costs
+/// less than a second system call.
+const SHARED_BYTES_MIN: u64 = 64 * 1024;
+
+/// The bytes of a file that is small enough to hold, or the file. Only a settled one may be found by other cores.
+async fn read_whole(opened: Opened, settled: bool, content_bytes_max: u64) -> Result<Body, ReadFault> {
+    let identity = opened.identity();
+    let length = identity.length;
+    if settled && length >= SHARED_BYTES_MIN {
+        if let Some(content) = SharedContent::of(&identity) {
+            return Ok(Body::Shared(content));
+        }
+    }
     let file = opened.bind();
     if length > content_bytes_max {
         return Ok(Body::File(Rc::new(file)));
+    }
+    // Without a descriptor to spare, it is held by this core alone.
+    let filling = if length >= SHARED_BYTES_MIN { Filling::begin().ok() } else { None };
+    if let Some(mut filling) = filling {
+        let failed = |errno: Errno| ReadFault::Failed(errno.into());
+        for span in span::spans(0..length) {
+            filling.append(&file.read(span).await?).map_err(failed)?;
+        }
+        let content = filling.finish(settled.then_some(&identity)).map_err(failed)?;
+        assert_eq!(content.length(), length);
+        return Ok(Body::Shared(content));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(length).expect("content_bytes_max fits in memory"));
     for span in span::spans(0..length) {

@@ -38,6 +38,7 @@ use crate::http::target::SitePath;
 use crate::storage::file::OpenFile;
 use crate::storage::refusal::Refusal;
 use crate::storage::root::Root;
+use crate::storage::shared::SharedContent;
 use catalogue::Catalogue;
 use core::net::IpAddr;
 use gate::{BasicAuth, Gate, Pass};
@@ -144,8 +145,10 @@ pub struct Representation {
 /// Where the bytes of a representation are.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// In memory, all of them.
+    /// In the memory of this core, all of them.
     Held(Rc<[u8]>),
+    /// In memory for all cores: sent without a copy.
+    Shared(Arc<SharedContent>),
     /// On disk, to be read while they are sent.
     File(Rc<OpenFile>),
 }

@@ -2,7 +2,7 @@
 //!
 //! [`root`] opens by path and never leaves its directory; [`directory`] reads what is in one; [`mod@file`]
 //! reads an open file through the ring, in the aligned spans that [`span`] computes; [`cache`]
-//! remembers; [`refusal`] says in four words why something cannot be served; [`pool`] runs elsewhere
+//! remembers, [`shared`] for all workers at once; [`refusal`] says in four words why something cannot be served; [`pool`] runs elsewhere
 //! what may block; [`flight`] lets many wait for one fetch.
 //!
 //! Invariant: nothing here blocks the executor. What may touch the disk goes through the ring or
@@ -15,4 +15,5 @@ pub mod flight;
 pub mod pool;
 pub mod refusal;
 pub mod root;
+pub mod shared;
 pub mod span;

@@ -23,6 +23,7 @@ mod negotiation;
 mod parsing;
 mod paths;
 mod ranges;
+mod shared;
 mod shutdown;
 mod startup;
 mod traversal;
