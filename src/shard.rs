@@ -136,13 +136,14 @@ impl Shard {
             return peer.address;
         }
         let is_trusted = |address| networks.contains(Some(address));
-        // A proxy on a Unix socket has no address; it is on this machine.
-        let proxy = peer.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        // A proxy on a Unix socket has no address; no client has this one.
+        let proxy = peer.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let lines = fields.values(name);
-        Some(match field {
+        let client = match field {
             ClientField::XForwardedFor => forwarded::client_of_x_forwarded_for(lines, proxy, is_trusted),
             ClientField::Forwarded => forwarded::client_of_forwarded(lines, proxy, is_trusted),
-        })
+        };
+        if client == proxy { peer.address } else { Some(client) }
     }
 
     /// Whether a peer may say on whose behalf it connects.

@@ -122,6 +122,9 @@ fn addresses(value: Value<'_>, port: u16, trusted: &Trusted) -> Result<Vec<Liste
         }
         listen.extend(named);
     }
+    if listen.is_empty() {
+        return Err(value.wrong("it names no address"));
+    }
     Ok(listen)
 }
 

@@ -87,7 +87,7 @@ pub const SITE: &[Key] = &[
         "try_files",
         "`[]`: the path itself",
         "what is tried, in order: `\"$uri\"` with text before or behind it (`\"$uri.html\"`, `\"$uri/\"`), a path, `\"=404\"`. \
-         The last one, where it is a path, is taken whatever is there",
+         The last one, where it is a fixed path, is taken whatever is there",
     ),
     key(
         "redirect",

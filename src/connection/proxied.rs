@@ -30,6 +30,10 @@ pub(super) async fn client(
         match proxy_header::parse(inbox.unread()) {
             Ok(Parse::Complete { header, len }) => {
                 inbox.consume(len);
+                if place.phase() == Phase::Head {
+                    // The client behind the proxy has sent nothing yet.
+                    place.begin(Phase::Fresh);
+                }
                 return Ok(match header {
                     // The proxy's own connection, to see whether we live.
                     ProxyHeader::Local => peer.address,

@@ -48,7 +48,10 @@ pub fn open(options: &Options) -> Result<Sockets, StartError> {
             Err(error) if listen.optional && is_absent(&error) => {
                 tracing::debug!("not listening on {}: {error}", listen.address);
             }
-            Err(error) => return Err(explain(listen, &error)),
+            Err(error) => {
+                drop(SocketFiles::of(&sockets));
+                return Err(explain(listen, &error));
+            }
         }
     }
     if sockets.bound.is_empty() {
@@ -57,7 +60,8 @@ pub fn open(options: &Options) -> Result<Sockets, StartError> {
     Ok(sockets)
 }
 
-/// The files of Unix sockets, removed when the server ends.
+/// The files of Unix sockets, removed when this is dropped: while the sockets still listen, for the file of one that does
+/// not is replaced by the next server, whose file it is then.
 #[derive(Debug)]
 pub struct SocketFiles(Vec<PathBuf>);
 

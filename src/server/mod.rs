@@ -113,8 +113,8 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
     preflight::check(options)?;
     let sockets = listen::open(options)?;
-    let _files = listen::SocketFiles::of(&sockets);
-    supervise::run(options, sockets, signals)
+    let files = listen::SocketFiles::of(&sockets);
+    supervise::run(options, sockets, files, signals)
 }
 
 /// Checks all that [`run`] would check, without serving.

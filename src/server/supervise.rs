@@ -4,7 +4,7 @@
 //! Invariant: the supervisor keeps every listening socket, so that clients queue while a worker
 //! is replaced, and never waits for a worker longer than the options say.
 
-use super::listen::{Bound, Sockets};
+use super::listen::{Bound, SocketFiles, Sockets};
 use super::signal::Signals;
 use super::worker::{self, Assignment, Ending, Pulse};
 use super::{Address, Options, StartError, ring};
@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Runs the workers until a signal says stop.
-pub fn run(options: &Options, sockets: Sockets, signals: Signals) -> Result<(), StartError> {
+pub fn run(options: &Options, sockets: Sockets, files: SocketFiles, signals: Signals) -> Result<(), StartError> {
     let mut crew = Crew::start(options, sockets.of_workers)?;
     crew.wait_until_ready(&signals)?;
     announce(options, &sockets.bound);
@@ -31,6 +31,7 @@ pub fn run(options: &Options, sockets: Sockets, signals: Signals) -> Result<(), 
         }
     }
     tracing::info!("stopping: finishing what is in flight, for {} s at most", options.drain_timeout.as_secs());
+    drop(files);
     crew.stop(&signals);
     tracing::info!("stopped");
     Ok(())

@@ -225,7 +225,12 @@ async fn accept(listener: TcpListener, door: Door, shard: Rc<Shard>, roster: Rc<
                 start(stream, door, &shard, &roster);
             }
             Err(error) => {
-                if let Some(pause) = backoff.failed(&error.into()) {
+                let error = error.into();
+                // Another worker that stops has shut down the socket that they share; this one is told in a moment.
+                if Errno::from_io_error(&error) == Some(Errno::INVAL) {
+                    future::pending::<()>().await;
+                }
+                if let Some(pause) = backoff.failed(&error) {
                     sleep(pause).await;
                 }
             }

@@ -5,6 +5,7 @@
 use super::listing::{self, Format, Listing, Sorting};
 use super::negotiate::Siblings;
 use super::policy::{Autoindex, Policy};
+use super::try_files::Candidate;
 use super::{Asked, Listed, Located, Site, Step, welcome};
 use crate::http::accept;
 use crate::http::fields::FieldName;
@@ -84,15 +85,15 @@ impl Site {
         for (number, candidate) in policy.try_files.iter().enumerate() {
             let Some(other) = candidate.path(path) else { break };
             let is_same = other.as_bytes() == path.as_bytes();
-            if number == last && !is_same {
+            // A fixed path at the end is taken whatever is there; one made of the path would be made of itself again.
+            if number == last && !is_same && matches!(candidate, Candidate::Fixed(_)) {
                 return Step::GoOn(other);
             }
             if policy.hides(&other) {
                 continue;
             }
             // Relative links in the page of a directory need the slash in its address.
-            let adds_slash =
-                !path.is_directory() && other.is_directory() && other.as_bytes().starts_with(path.as_bytes());
+            let adds_slash = !path.is_directory() && other.as_bytes().strip_suffix(b"/") == Some(path.as_bytes());
             match self.name(root, &other, policy).await {
                 Ok(Named::File(_)) if adds_slash => return Step::Found(elsewhere(path, asked)),
                 Ok(Named::File(target)) if is_same => return self.serve_or_go_on(path, policy, target, asked).await,

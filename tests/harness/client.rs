@@ -5,6 +5,9 @@
 use super::HANG;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// The method of the request that an answer belongs to: it decides whether content follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub(crate) enum Fault {
 /// One connection to the server.
 pub(crate) struct Client {
     stream: TcpStream,
+    /// What its requests say in Host.
+    host: String,
     /// What was received and not yet handed out.
     received: Vec<u8>,
 }
@@ -91,9 +96,26 @@ impl Client {
     pub(crate) fn try_connect(address: SocketAddr) -> std::io::Result<Client> {
         let stream = TcpStream::connect_timeout(&address, HANG)?;
         stream.set_nodelay(true)?;
+        Client::of_stream(stream)
+    }
+
+    /// Connects to a socket of the file system.
+    pub(crate) fn connect_unix(path: &Path) -> Client {
+        let stream = UnixStream::connect(path).expect("the server accepts connections");
+        // All that is done with it here is done to any stream socket.
+        Client::of_stream(TcpStream::from(OwnedFd::from(stream))).expect("an open socket")
+    }
+
+    fn of_stream(stream: TcpStream) -> std::io::Result<Client> {
         stream.set_read_timeout(Some(HANG))?;
         stream.set_write_timeout(Some(HANG))?;
-        Ok(Client { stream, received: Vec::new() })
+        Ok(Client { stream, host: "test".to_owned(), received: Vec::new() })
+    }
+
+    /// Names another host in its requests.
+    pub(crate) fn host(mut self, host: &str) -> Client {
+        host.clone_into(&mut self.host);
+        self
     }
 
     /// The socket, for what this client does not offer.
@@ -118,7 +140,7 @@ impl Client {
 
     /// Sends one HTTP/1.1 request with these field lines (each with its CRLF).
     pub(crate) fn ask(&mut self, method: Method, target: &str, lines: &str) -> Response {
-        self.send(format!("{} {target} HTTP/1.1\r\nHost: test\r\n{lines}\r\n", method.token()));
+        self.send(format!("{} {target} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", method.token(), self.host));
         self.answer(method)
     }
 

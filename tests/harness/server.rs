@@ -65,6 +65,17 @@ impl Setup {
             .set("workers", 2)
     }
 
+    /// Two workers, and what this configuration file says.
+    pub(crate) fn configured(text: impl std::fmt::Display) -> Setup {
+        Setup::flags([""; 0]).config_text(format!("workers = 2\ndrain_timeout = 1\n{text}"))
+    }
+
+    /// Adds a flag.
+    pub(crate) fn flag(mut self, flag: &str) -> Setup {
+        self.flags.push(flag.into());
+        self
+    }
+
     /// Sets a key of the configuration file, to a value in TOML.
     pub(crate) fn set(mut self, key: &'static str, value: impl ToString) -> Setup {
         match &mut self.config {

@@ -4,9 +4,11 @@
 //!
 //! Invariant: a row names the section of the standard, or the promise, that it stands for.
 
+mod access;
 mod canary;
 mod compression;
 mod conditional;
+mod configuration;
 mod content;
 mod deploy;
 mod error_pages;
@@ -17,14 +19,18 @@ mod hostile;
 mod hosts;
 mod keepalive;
 mod limits;
+mod listeners;
 mod listing;
 mod methods;
 mod negotiation;
 mod parsing;
 mod paths;
+mod proxies;
 mod ranges;
+mod rules;
 mod shared;
 mod shutdown;
+mod sites;
 mod startup;
 mod traversal;
 // The faults on demand exist in debug builds only.
