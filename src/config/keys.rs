@@ -57,12 +57,13 @@ pub const SERVER: &[Key] = &[
     key("target_bytes_max", "`8192`", "bytes of a request target; above it 414"),
     key(
         "cache_size",
-        "`\"128m\"`",
-        "bytes of file content that all workers together keep in memory; a number, or a text with `k`, `m`, `g`",
+        "a quarter of the memory that the process may use",
+        "bytes of file content that all workers together keep in memory; a number, or a text with `k`, `m`, `g`. The default goes by \
+         the memory that is available at the start, or the limit of the control group",
     ),
     key(
         "cache_file_size_max",
-        "`\"1m\"`",
+        "`\"16m\"`",
         "bytes of the largest file that is kept there; larger ones are read from disk, past the page cache",
     ),
 ];

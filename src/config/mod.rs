@@ -9,6 +9,7 @@
 
 mod doors;
 pub mod keys;
+mod memory;
 mod site;
 mod table;
 mod value;
@@ -164,8 +165,11 @@ impl Config {
             checkalive: seconds("checkalive", args.checkalive, 5)?,
             head_bytes_max: to_usize(head_bytes_max),
             target_bytes_max: to_usize(target_bytes_max.min(head_bytes_max - 1)),
-            cache_size: table.read("cache_size", bytes)?.unwrap_or(128 << 20),
-            cache_file_size_max: table.read("cache_file_size_max", bytes)?.unwrap_or(1 << 20),
+            cache_size: match table.read("cache_size", bytes)? {
+                Some(bytes) => bytes,
+                None => default_cache_bytes(world),
+            },
+            cache_file_size_max: table.read("cache_file_size_max", bytes)?.unwrap_or(16 << 20),
             written: toml::from_str(text)?,
             typed_root: args.document_root.clone(),
             is_moved: !args.address.is_empty() || args.port.is_some(),
@@ -245,6 +249,18 @@ impl Config {
 pub fn check_text(text: &str) -> Result<(), String> {
     let read = Config::read(&Args::default(), Vec::new(), text, World::LeftAlone);
     read.map(drop).map_err(|problem| problem.line(text))
+}
+
+/// Of the memory that the process may use, one part in this many is for the content of files: the kernel and other
+/// programs need theirs.
+const CACHE_PART: u64 = 4;
+
+/// Where the system does not say how much memory there is.
+const CACHE_BYTES_OF_UNKNOWN: u64 = 128 << 20;
+
+fn default_cache_bytes(world: World) -> u64 {
+    let usable = if world == World::Asked { memory::usable_bytes() } else { None };
+    usable.map_or(CACHE_BYTES_OF_UNKNOWN, |bytes| bytes / CACHE_PART)
 }
 
 /// One read of the disk; a disk that takes longer is broken.

@@ -67,6 +67,9 @@ impl Outbox {
         content: &SharedContent,
         range: Range<u64>,
     ) -> Result<(), Close> {
+        if range.end - range.start <= COPIED_BYTES_MAX as u64 {
+            return self.copy_shared(content, range);
+        }
         socket::set_nonblocking(stream)?;
         // Held back until content follows: a head that travels alone is a small packet that wakes the client for nothing.
         let sent = socket::send_more_now(stream, &self.buffer)?;
@@ -83,6 +86,16 @@ impl Outbox {
             }
             glommio::executor().yield_if_needed().await;
         }
+        Ok(())
+    }
+
+    /// Puts a small part of shared content behind what is there.
+    fn copy_shared(&mut self, content: &SharedContent, range: Range<u64>) -> Result<(), Close> {
+        let start = self.buffer.len();
+        let count = usize::try_from(range.end - range.start).expect("at most COPIED_BYTES_MAX");
+        self.buffer.resize(start + count, 0);
+        let read = content.read(range.start, &mut self.buffer[start..]).map_err(std::io::Error::from)?;
+        assert_eq!(read, count, "sealed content never shrinks, and memory gives all that is asked for");
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! Invariant: an entry is used only while its file is the one that was read: looked at in this tick, or with the
 //! identity that was found in this tick.
 
+use super::missing::Missing;
 use super::{Body, Located, Representation};
 use crate::http::coding::{Coding, Codings};
 use crate::http::target::SitePath;
@@ -24,6 +25,11 @@ pub struct Catalogue {
     /// The largest content that is kept.
     pub(super) content_bytes_max: u64,
     pub(super) loading: Flights<Key, Result<Located, Errno>>,
+    pub(super) missing: Missing,
+    /// Bytes of content that are being read at the moment.
+    pub(super) loading_bytes: Cell<u64>,
+    /// The most that these may be.
+    pub(super) loading_bytes_max: u64,
     /// For compression.
     pub(super) compressing: Lane,
     /// For checking passwords, which is slow on purpose.
@@ -94,13 +100,20 @@ pub(super) struct Known {
     pub(super) compressible: Cell<Codings>,
 }
 
+/// Of a core's budget, one part in this many, or one file, may be in the making; what goes beyond is sent from the disk as it is read.
+const LOADING_PART: u64 = 4;
+
 impl Catalogue {
     /// An empty one.
     pub fn new(budget: Budget) -> Catalogue {
+        let content_bytes_max = budget.content_bytes_max.min(budget.bytes_max);
         Catalogue {
             entries: RefCell::new(Cache::new(budget)),
-            content_bytes_max: budget.content_bytes_max.min(budget.bytes_max),
+            content_bytes_max,
             loading: Flights::default(),
+            missing: Missing::default(),
+            loading_bytes: Cell::new(0),
+            loading_bytes_max: (budget.bytes_max / LOADING_PART).max(content_bytes_max),
             compressing: Lane::default(),
             checking: Lane::default(),
             throttle: Throttle::default(),

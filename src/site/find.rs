@@ -2,12 +2,14 @@
 //!
 //! Invariant: nothing hidden is looked up.
 
+use super::catalogue::KeyOf;
 use super::listing::{self, Format, Listing, Sorting};
 use super::negotiate::Siblings;
 use super::policy::{Autoindex, Policy};
 use super::try_files::Candidate;
 use super::{Asked, Listed, Located, Site, Step, welcome};
 use crate::http::accept;
+use crate::http::coding::Coding;
 use crate::http::fields::FieldName;
 use crate::http::status::Status;
 use crate::http::target::SitePath;
@@ -50,6 +52,9 @@ impl Site {
             return Step::Found(located);
         }
         let Some(root) = self.root(policy) else { return Step::Found(welcome::locate(path)) };
+        if self.is_missing(path, asked.now.tick) {
+            return Step::Found(Located::Refused(Refusal::NotFound));
+        }
         if policy.hides(path) {
             tracing::debug!(path = %path.as_bytes().escape_ascii(), "hidden: a name begins with a dot");
             return Step::Found(Located::Refused(Refusal::NotFound));
@@ -64,7 +69,7 @@ impl Site {
             Ok(Named::Directory) => self.list(root, path, policy, asked).await,
             Err(errno) => Err(errno),
         };
-        Step::Found(self.settle(path, policy, outcome))
+        Step::Found(self.settle(path, policy, asked.now.tick, outcome))
     }
 
     /// Serves what is at `path`. An index file for whose own path something else holds is judged by that path: what is
@@ -77,7 +82,7 @@ impl Site {
             }
         }
         let outcome = self.serve(path, policy, target, asked).await;
-        Step::Found(self.settle(path, policy, outcome))
+        Step::Found(self.settle(path, policy, asked.now.tick, outcome))
     }
 
     async fn try_in_turn(&self, root: &Root, path: &SitePath<'_>, policy: &Policy, asked: &Asked<'_>) -> Step {
@@ -102,15 +107,15 @@ impl Site {
                 Ok(Named::Directory) if adds_slash => return Step::Found(elsewhere(path, asked)),
                 Ok(Named::Directory) if is_same => {
                     let outcome = self.list(root, path, policy, asked).await;
-                    return Step::Found(self.settle(path, policy, outcome));
+                    return Step::Found(self.settle(path, policy, asked.now.tick, outcome));
                 }
                 // A directory is found by `$uri/` only, as a path that ends in a slash.
                 Ok(Named::Directory | Named::MissingSlash) => {}
                 Err(errno) if is_absence(errno) => {}
-                Err(errno) => return Step::Found(self.settle(path, policy, Err(errno))),
+                Err(errno) => return Step::Found(self.settle(path, policy, asked.now.tick, Err(errno))),
             }
         }
-        Step::Found(self.settle(path, policy, Err(Errno::NOENT)))
+        Step::Found(self.settle(path, policy, asked.now.tick, Err(Errno::NOENT)))
     }
 
     async fn name(&self, root: &Root, path: &SitePath<'_>, policy: &Policy) -> Result<Named, Errno> {
@@ -170,10 +175,18 @@ impl Site {
         Ok(Located::Listing(Rc::new(Listed { media_type, text, negotiated, fields })))
     }
 
+    /// Whether nothing was at `path` in this tick.
+    pub(super) fn is_missing(&self, path: &SitePath<'_>, tick: u64) -> bool {
+        self.catalogue.missing.has(KeyOf::new(self.number, path, Coding::Identity), tick)
+    }
+
     /// What is answered for an outcome; tells the log why a path is refused.
-    fn settle(&self, path: &SitePath<'_>, policy: &Policy, outcome: Result<Located, Errno>) -> Located {
+    fn settle(&self, path: &SitePath<'_>, policy: &Policy, tick: u64, outcome: Result<Located, Errno>) -> Located {
         outcome.unwrap_or_else(|errno| {
             self.forget(path, policy);
+            if is_absence(errno) {
+                self.catalogue.missing.note(KeyOf::new(self.number, path, Coding::Identity), tick);
+            }
             self.tell_refusal(path, policy, errno);
             Located::Refused(errno.into())
         })

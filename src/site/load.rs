@@ -55,7 +55,7 @@ impl Site {
             let opened = found.open().await?;
             let identity = opened.identity();
             let settled = !is_unsettled(&identity, loading.now.date);
-            match read_whole(opened, settled, self.catalogue.content_bytes_max).await {
+            match read_whole(&self.catalogue, opened, settled).await {
                 Ok(body) => break (identity, body),
                 Err(ReadFault::Changed) if attempts < READ_ATTEMPTS_MAX => {}
                 Err(fault) => {
@@ -135,7 +135,7 @@ impl Known {
 const SHARED_BYTES_MIN: u64 = 64 * 1024;
 
 /// The bytes of a file that is small enough to hold, or the file. Only a settled one may be found by other cores.
-async fn read_whole(opened: Opened, settled: bool, content_bytes_max: u64) -> Result<Body, ReadFault> {
+async fn read_whole(catalogue: &Catalogue, opened: Opened, settled: bool) -> Result<Body, ReadFault> {
     let identity = opened.identity();
     let length = identity.length;
     if settled && length >= SHARED_BYTES_MIN {
@@ -144,9 +144,10 @@ async fn read_whole(opened: Opened, settled: bool, content_bytes_max: u64) -> Re
         }
     }
     let file = opened.bind();
-    if length > content_bytes_max {
+    if length > catalogue.content_bytes_max || catalogue.loading_bytes.get() + length > catalogue.loading_bytes_max {
         return Ok(Body::File(Rc::new(file)));
     }
+    let _loading = LoadingBytes::take(&catalogue.loading_bytes, length);
     // Without a descriptor to spare, it is held by this core alone.
     let filling = if length >= SHARED_BYTES_MIN { Filling::begin().ok() } else { None };
     if let Some(mut filling) = filling {
@@ -164,6 +165,25 @@ async fn read_whole(opened: Opened, settled: bool, content_bytes_max: u64) -> Re
     }
     assert_eq!(bytes.len() as u64, length);
     Ok(Body::Held(Rc::from(bytes)))
+}
+
+/// Bytes that are being read, counted for as long as they are.
+struct LoadingBytes<'a> {
+    count: &'a Cell<u64>,
+    bytes: u64,
+}
+
+impl LoadingBytes<'_> {
+    fn take(count: &Cell<u64>, bytes: u64) -> LoadingBytes<'_> {
+        count.set(count.get() + bytes);
+        LoadingBytes { count, bytes }
+    }
+}
+
+impl Drop for LoadingBytes<'_> {
+    fn drop(&mut self) {
+        self.count.set(self.count.get() - self.bytes);
+    }
 }
 
 fn tell_read_fault(catalogue: &Catalogue, path: &SitePath<'_>, fault: &ReadFault) {

@@ -18,6 +18,7 @@ pub mod hosts;
 pub mod lifetime;
 pub mod listing;
 mod load;
+mod missing;
 mod negotiate;
 pub mod page;
 pub mod password;
@@ -203,6 +204,9 @@ impl Site {
         if policy.is_open && is_read {
             if let Some(located) = self.fresh(asked.path, policy, asked) {
                 return located;
+            }
+            if self.is_missing(asked.path, asked.now.tick) {
+                return Located::Refused(Refusal::NotFound);
             }
         }
         // Boxed, so that the thousands of connections that wait for nothing do not carry the state

@@ -63,6 +63,9 @@ impl Setup {
     pub(crate) fn root(root: &Path) -> Setup {
         Setup::flags([OsStr::new("-a"), OsStr::new("127.0.0.1:0"), OsStr::new("-r"), root.as_os_str()])
             .set("workers", 2)
+            // So that a file of two MiB is large: above it content comes from the disk, below 64 KiB it is held by a
+            // core, and between by all of them together.
+            .set("cache_file_size_max", "'1m'")
     }
 
     /// Two workers, and what this configuration file says.
