@@ -267,11 +267,11 @@ impl Exchange<'_> {
 
 /// What the site says beside an answer. What was found may lie elsewhere than at the asked path, and has the fields
 /// of its own place, also where it comes to an error.
-fn fields_of<'a>(policy: &Policy, asked: &Asked<'_>, located: &'a Located) -> Cow<'a, SiteFields> {
+fn fields_of<'a>(policy: &'a Policy, asked: &Asked<'_>, located: &'a Located) -> Cow<'a, SiteFields> {
     match located {
         Located::Representation(representation) => Cow::Borrowed(&representation.fields),
         Located::Listing(listed) => Cow::Borrowed(&listed.fields),
-        _ => Cow::Owned(policy.fields(asked.path, None)),
+        _ => policy.fields_alone(asked.path),
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Invariant: each test has its own server on a port of its own, and leaves nothing behind.
 
+mod allocation;
 mod fuzz;
 mod harness;
 mod heads;

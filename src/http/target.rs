@@ -86,6 +86,11 @@ impl<'a> SitePath<'a> {
         normalise(&bytes).ok().map(|decoded| SitePath { decoded: Cow::Owned(decoded) })
     }
 
+    /// The path of the root.
+    pub fn root() -> SitePath<'static> {
+        SitePath { decoded: Cow::Borrowed(b"/") }
+    }
+
     /// The same path, independent of where it was read from.
     pub fn into_owned(self) -> SitePath<'static> {
         SitePath { decoded: Cow::Owned(self.decoded.into_owned()) }

@@ -1,6 +1,6 @@
 //! What holds for a path: every key of the configuration that may differ from path to path.
 //!
-//! Each key is written once, in [`keys!`]: a [`PolicyKeys`] holds what one place of the configuration sets, and a
+//! Each key is written once, in `keys!`: a [`PolicyKeys`] holds what one place of the configuration sets, and a
 //! [`Policy`] all of them, inherited one by one and with defaults where nobody said anything.
 //!
 //! Invariant: a policy is complete; whoever has one never asks where a value came from.
@@ -17,6 +17,7 @@ use crate::http::media_type;
 use crate::http::respond::SiteFields;
 use crate::http::target::SitePath;
 use crate::storage::root::Symlinks;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
@@ -47,6 +48,8 @@ macro_rules! keys {
             pub is_open: bool,
             /// All codings besides the file itself, best first.
             pub codings: Box<[Coding]>,
+            /// What answers without a representation say, where that is the same for all paths.
+            general_fields: Option<SiteFields>,
         }
 
         impl Policy {
@@ -55,11 +58,15 @@ macro_rules! keys {
                     $($name: keys.$name.unwrap_or_else(|| $default),)*
                     is_open: false,
                     codings: Box::default(),
+                    general_fields: None,
                 };
                 policy.is_open = policy.redirect.is_empty()
                     && policy.rewrite.is_empty()
                     && policy.addresses.is_none()
                     && policy.basic_auth.is_none();
+                if policy.headers.iter().all(|rule| rule.path.is_none()) {
+                    policy.general_fields = Some(policy.fields(&SitePath::root(), None));
+                }
                 policy.codings = policy.precompressed.iter().chain(&*policy.compress).copied().collect();
                 policy
             }
@@ -171,6 +178,11 @@ impl Policy {
             }
             _ => Rc::from(named),
         }
+    }
+
+    /// What answers about `path` that have no representation say.
+    pub fn fields_alone(&self, path: &SitePath<'_>) -> Cow<'_, SiteFields> {
+        self.general_fields.as_ref().map_or_else(|| Cow::Owned(self.fields(path, None)), Cow::Borrowed)
     }
 
     /// What answers about `path` say beside what its representation says; without a media type, those that

@@ -353,7 +353,12 @@ fn what_is_in_force_is_printed() {
     let site = Site::new();
     let of_sites = "listen = ['127.0.0.8:1']\n[[site]]\nserver_name = 'a'\nlisten = ['127.0.0.9:1']\n[[site]]\nserver_name = 'b'\n";
     for (text, flags, said, unsaid) in [
-        ("", &[][..], &["listen = [\"127.0.0.1:8080\"]", "read_timeout = 15", "cache_file_size_max = 16777216"][..], &[][..]),
+        (
+            "",
+            &[][..],
+            &["listen = [\"127.0.0.1:8080\"]", "read_timeout = 15", "cache_file_size_max = 16777216"][..],
+            &[][..],
+        ),
         ("root = '/srv'", &[], &["root = \"/srv\"", "listen = [\"0.0.0.0:8080\", \"[::]:8080\"]"], &[]),
         ("root = '/srv'", &["-r", "/tmp"], &["root = \"/tmp\""], &["/srv"]),
         ("root = '/srv'", &["-p", "81"], &["listen = [\"0.0.0.0:81\", \"[::]:81\"]"], &["8080"]),
