@@ -142,6 +142,7 @@ class Bench:
         names = [name for name in KINDS if name in self.arguments.servers and name in (OURS, *work.peers)]
         found = {name: {"rounds": []} for name in names}
         baselines = {}
+        work.prepare(self)
         with ExitStack() as stack:
             running = {}
             for name in names:
@@ -206,11 +207,11 @@ def failure_noted(found, name):
 
 def medians(rounds):
     """The median of each figure; the last command."""
-    keys = rounds[0].keys()
-    return {
-        key: rounds[-1][key] if key == "command" or rounds[0][key] is None else statistics.median(round_[key] for round_ in rounds)
-        for key in keys
-    }
+    last, figures = rounds[-1], {}
+    for key, value in last.items():
+        exact = key == "command" or value is None
+        figures[key] = value if exact else statistics.median(round_[key] for round_ in rounds)
+    return figures
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def chart(scenarios, found):
     for number, row in enumerate(rows):
         parts += row_shown(row, TOP + ROW * number + ROW / 2)
     parts.append(f'<text x="{LEFT}" y="{height - 8}" fill="#555">left of 1: better than otus-httpd; right of 1: worse. '
-                 "The bracket is where the bar puts the best peer.</text>")  # fmt: skip
+                 "The bar is met where no peer is left of the bracket.</text>")  # fmt: skip
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -73,18 +73,21 @@ def row_shown(row, y):
     yield f'<line x1="{LEFT}" y1="{y}" x2="{WIDTH - RIGHT}" y2="{y}" stroke="#eee"/>'
     if bar is not None:
         x = place(bar)
-        yield f'<path d="M{x + 4:.1f} {y - 9} h-4 v18 h4" fill="none" stroke="#c8321e"><title>bar: {bar:.2f}</title></path>'
+        title = f"<title>bar: {bar:.2f}</title>"
+        yield f'<path d="M{x + 4:.1f} {y - 9} h-4 v18 h4" fill="none" stroke="{COLOURS[OURS]}">{title}</path>'
     # Ours last, so that nothing hides it.
     for name in sorted(needs, key=lambda name: name == OURS):
         title = f"<title>{escape(name)}: {needs[name]:.2f}</title>"
-        yield f'<circle cx="{place(needs[name]):.1f}" cy="{y}" r="5.5" fill="{COLOURS[name]}" fill-opacity="0.85">{title}</circle>'
+        yield (f'<circle cx="{place(needs[name]):.1f}" cy="{y}" r="5.5" fill="{COLOURS[name]}" fill-opacity="0.85">'
+               f"{title}</circle>")  # fmt: skip
 
 
 def legend(found):
     names = [name for name in COLOURS if any(name in figures for figures in found.values())]
     for number, name in enumerate(names):
         x = 22 + number * 100
-        yield f'<circle cx="{x}" cy="46" r="5.5" fill="{COLOURS[name]}"/><text x="{x + 10}" y="50">{escape(name)}</text>'
+        yield f'<circle cx="{x}" cy="46" r="5.5" fill="{COLOURS[name]}"/>'
+        yield f'<text x="{x + 10}" y="50">{escape(name)}</text>'
 
 
 def axis(bottom):

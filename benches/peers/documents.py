@@ -7,6 +7,7 @@ Invariant: a set is synced to the disk before it is used, so that its pages can 
 files are long past their modification, so that their validators are strong.
 """
 
+import hashlib
 import math
 import os
 import random
@@ -50,7 +51,7 @@ class Documents:
 
     def __init__(self, scratch, cache, sizes):
         self.scratch, self.cache, self.sizes = scratch, cache, sizes
-        self.made = {}
+        self.made, self.digests = {}, {}
 
     def root(self, name):
         """The document root of a set."""
@@ -60,9 +61,10 @@ class Documents:
 
     def question(self, name, path):
         """A GET of a file of a set."""
-        file = Path(f"{self.root(name)}{path}")
-        with open(file, "rb") as content:
-            return Question(path, 200, *digest_of_file(content))
+        if (name, path) not in self.digests:
+            with open(f"{self.root(name)}{path}", "rb") as content:
+                self.digests[name, path] = digest_of_file(content)
+        return Question(path, 200, *self.digests[name, path])
 
     def part_question(self, name, path, first, last):
         """A GET of a range."""
@@ -114,7 +116,8 @@ class Documents:
         return [f"/cold-{number:02}.bin" for number in range(self.sizes.cold_files)]
 
     def many_paths(self):
-        return [f"/{number // MANY_IN_FOLDER:03}/{number % MANY_IN_FOLDER:03}.txt" for number in range(self.sizes.many_files)]
+        places = (divmod(number, MANY_IN_FOLDER) for number in range(self.sizes.many_files))
+        return [f"/{folder:03}/{number:03}.txt" for folder, number in places]
 
     def mix_paths(self):
         """Paths as they are drawn: the n-th most popular file 1/n as often as the first (Zipf)."""
@@ -185,9 +188,7 @@ def synced(root):
 
 def digest_of_file(file):
     """Length and digest, for files that are larger than one likes to hold."""
-    import hashlib
-
-    length, sum_ = 0, hashlib.blake2b()
+    length, sum_ = 0, hashlib.blake2b(digest_size=16)
     while part := file.read(WRITE_BYTES):
         length += len(part)
         sum_.update(part)

@@ -23,7 +23,15 @@ COLUMNS = (
     ("load_busy", "load busy", lambda value: f"{value:.0%}"),
 )
 # Of which the distance to each other server is shown.
-COMPARED = (("cpu_us", "CPU"), ("rate", "rate"), ("p99_us", "p99"), ("bytes_a_connection", "bytes"), ("start_ms", "start"))
+COMPARED = (
+    ("cpu_us", "CPU"),
+    ("rate", "rate"),
+    ("p99_us", "p99"),
+    ("bytes_a_connection", "bytes"),
+    ("start_ms", "start"),
+)
+# Above it the machine is not ours alone.
+LOAD_AVERAGE_MAX = 0.5
 NAME_OF_METRIC = {
     "cpu_us": "CPU", "rate": "rate", "p99_us": "p99", "bytes_a_connection": "bytes a connection",
     "idle_cpu_ms": "idle CPU ms", "start_ms": "start ms", "scale": "2 workers by 1",
@@ -31,15 +39,20 @@ NAME_OF_METRIC = {
 
 
 def heading(about):
+    machine = [f"Linux {about['kernel']}", about["processor"], f"{about['cores']} cores", about["memory"]]
+    network = "a network namespace of its own" if about["namespace"] else "the host network"
+    sets = ", small sets" if about["smoke"] else ""
     lines = [
         f"{about['time']}: {about['command']}",
-        f"Linux {about['kernel']}, {about['processor']}, {about['cores']} cores, {about['memory']}, {about['file_system']}",
-        f"TCP {about['congestion_control']}, {'a network namespace of its own' if about['namespace'] else 'the host network'}; "
+        ", ".join([*machine, about["file_system"]]),
+        f"TCP {about['congestion_control']}, {network}; "
         f"servers on core {about['server_core']}, load on core {about['load_core']}",
-        f"{about['rounds']} rounds of {about['seconds']:g} s{', small sets' if about['smoke'] else ''}; " + ", ".join(f"{n} {v}" for n, v in about["versions"].items()),
+        f"{about['rounds']} rounds of {about['seconds']:g} s{sets}",
+        ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
     ]
-    if about["load_average"] > 0.5:
-        lines.append(f"WARNING: load average {about['load_average']:.2f} at the start: others use this machine, figures are noise")
+    if about["load_average"] > LOAD_AVERAGE_MAX:
+        busy = f"load average {about['load_average']:.2f} at the start"
+        lines.append(f"WARNING: {busy}: others use this machine, figures are noise")
     if about["file_system"] == "tmpfs":
         lines.append("WARNING: the documents are on tmpfs: there is no disk in the figures")
     return "\n".join(lines) + "\n"
@@ -48,10 +61,11 @@ def heading(about):
 def table(work, found):
     """One scenario."""
     medians = {name: figures["median"] for name, figures in found.items() if "median" in figures}
-    shown = [(key, title, form) for key, title, form in COLUMNS if any(m.get(key) is not None for m in medians.values())]
+    shown = [column for column in COLUMNS if any(median.get(column[0]) is not None for median in medians.values())]
     rates = any("rate" in median for median in medians.values())
     compared = [(key, title) for key, title in COMPARED if OURS in medians and medians[OURS].get(key)]
-    rows = [["", *([work.unit] if rates else []), *(title for _, title, _ in shown), *(f"our {title} by its" for _, title in compared)]]
+    ratios = [f"our {title} by its" for _, title in compared]
+    rows = [["", *([work.unit] if rates else []), *(title for _, title, _ in shown), *ratios]]
     for name, figures in found.items():
         if name not in medians:
             rows.append([name, f"left out: {' '.join(figures['failed'].split())[:200]}"])
@@ -59,7 +73,9 @@ def table(work, found):
         median = medians[name]
         row = [name, *([rate_shown(work, median)] if rates else [])]
         row += [form(median[key]) if median.get(key) is not None else "" for key, _, form in shown]
-        row += [f"{medians[OURS][key] / median[key]:.2f}" if name != OURS and median.get(key) else "" for key, _ in compared]
+        for key, _ in compared:
+            comparable = name != OURS and median.get(key)
+            row.append(f"{medians[OURS][key] / median[key]:.2f}" if comparable else "")
         rows.append(row)
     lines = [f"{work.name}: {work.work}"]
     commands = [median["command"] for median in medians.values()]
@@ -79,11 +95,11 @@ def aligned(rows):
     whole = [row for row in rows if len(row) == len(rows[0])]
     widths = [max(len(row[column]) for row in whole) for column in range(len(rows[0]))]
     widths[0] = max(len(row[0]) for row in rows)
-    return [
-        f"  {row[0]:{widths[0]}}  "
-        + (row[1] if row not in whole else "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)))
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=False)]
+        lines.append(f"  {row[0]:{widths[0]}}  " + ("  ".join(cells) if row in whole else row[1]))
+    return lines
 
 
 def judge(work, found):
@@ -131,7 +147,8 @@ def summary(scenarios, found):
     """All bars, one a line."""
     lines = ["bars"]
     for work in scenarios:
-        lines += [f"  {work.name:13} {judged['text'].removeprefix('bar: ')}" for judged in judge(work, found[work.name])]
+        texts = [judged["text"].removeprefix("bar: ") for judged in judge(work, found[work.name])]
+        lines += [f"  {work.name:13} {text}" for text in texts]
     return "\n".join(lines) + "\n"
 
 

@@ -6,12 +6,16 @@ run where it names nothing else; the limit (loop.c) is no peer.
 Invariant: every scenario that has a bar has it here, and nowhere else.
 """
 
-from works import Bar, Churn, Cold, Drawn, Idle, Large, Many, Missing, NotModified, Pipeline, Range, Same, Scale, ScaleLarge, Start, Tail
+from works import (Bar, Churn, Cold, Drawn, Idle, Large, Many, Missing, NotModified, Pipeline, Range, Same, Scale,
+                   ScaleLarge, Start, Tail)  # fmt: skip
 
 PEERS = ("nginx", "lighttpd", "h2o", "caddy")
 WITH_LIMIT = (*PEERS, "loop")
 # For files that are not in memory nginx has a pool of threads, at a price for those that are.
 WITH_THREADS = ("nginx", "nginx-aio", "lighttpd", "h2o", "caddy")
+
+
+PAGE = "/page.html"
 
 
 def cpu(factor):
@@ -22,23 +26,31 @@ def rate(factor, against="best"):
     return Bar("rate", ">=", factor, against)
 
 
+def absolute(metric, sign, factor):
+    return Bar(metric, sign, factor, "nothing")
+
+
 SCENARIOS = (
     Same("small", "keep-alive GET of 34 bytes, 64 connections", bars=[cpu(0.90)], peers=WITH_LIMIT),
     Pipeline("pipeline", "16 pipelined GETs of 34 bytes a write, 64 connections", bars=[cpu(0.35)], peers=WITH_LIMIT),
-    Drawn("mix", "1,000 files of 1-100 KB, skewed popularity, 64 connections", bars=[cpu(0.85)], path="/mix/0000.html"),
-    Large("large", "954,824 bytes, hot, 16 connections", bars=[cpu(1.0), rate(1.0)], path="/page.html", connections=16, unit="MB/s"),
-    Large("huge", "one file of 1 GiB, hot, 4 connections", "huge", [cpu(1.0), rate(1.0)], path="/huge.bin", connections=4, unit="MB/s"),
+    Drawn("mix", "1,000 files of 1-100 KB, skewed popularity, 64 connections", bars=[cpu(0.85)]),
+    Large("large", "954,824 bytes, hot, 16 connections", bars=[cpu(1.0), rate(1.0)], path=PAGE, connections=16),
+    Large("huge", "one file of 1 GiB, hot, 4 connections", "huge", [cpu(1.0), rate(1.0)], path="/huge.bin",
+          connections=4),
     Missing("missing", "a file that is not there, 64 connections", bars=[cpu(1.0)]),
     NotModified("not-modified", "a document that the client has, 64 connections", bars=[cpu(1.0)]),
-    Range("range", "8 KiB of 954,824 bytes, 64 connections", bars=[cpu(0.90)], path="/page.html"),
+    Range("range", "8 KiB of 954,824 bytes, 64 connections", bars=[cpu(0.90)], path=PAGE),
     Churn("churn", "34 bytes, a connection a request, 100 at once", bars=[cpu(1.0)], peers=WITH_LIMIT, connections=100),
-    Cold("cold", "24 files of 64 MiB, page cache dropped, 4 clients", "cold", [rate(1.0), rate(0.9, "dd")], WITH_THREADS, "MB/s", connections=4),
-    Tail("tail", "34 bytes, hot, while 4 clients read cold files of 64 MiB", "cold", [Bar("p99_us", "<=", 0.15)], WITH_THREADS, connections=4),
-    Many("many", "200,000 files of 4 KiB, uniform, our default cache, 64 connections", "many", [rate(1.0)], path="/000/000.txt"),
+    Cold("cold", "24 files of 64 MiB, page cache dropped, 4 clients", "cold", [rate(1.0), rate(0.9, "dd")],
+         WITH_THREADS, connections=4),
+    Tail("tail", "34 bytes, hot, while 4 clients read cold files of 64 MiB", "cold", [Bar("p99_us", "<=", 0.15)],
+         WITH_THREADS, connections=4),
+    Many("many", "200,000 files of 4 KiB, uniform, our default cache, 64 connections", "many", [rate(1.0)],
+         path="/000/000.txt"),
     Many("outgrown", "the same, our cache a tenth of them", "many", [rate(0.7)], path="/000/000.txt", cache_share=0.1),
     Idle("idle", "10,000 keep-alive connections after one request each",
-         bars=[Bar("bytes_a_connection", "<=", 1536, "nothing"), Bar("idle_cpu_ms", "<=", 0, "nothing")]),
-    Start("start", "process start to first answer", bars=[Bar("start_ms", "<=", 30, "nothing")]),
-    Scale("scale", "1 to 2 workers on 2 cores, 34 bytes, 64 pipelined", bars=[Bar("scale", ">=", 1.7, "nothing")], connections=16),
-    ScaleLarge("scale-large", "1 to 2 workers on 2 cores, 954,824 bytes", path="/page.html", connections=16, unit="MB/s"),
+         bars=[absolute("bytes_a_connection", "<=", 1536), absolute("idle_cpu_ms", "<=", 0)]),
+    Start("start", "process start to first answer", bars=[absolute("start_ms", "<=", 30)]),
+    Scale("scale", "1 to 2 workers on 2 cores, 34 bytes, 64 pipelined", bars=[absolute("scale", ">=", 1.7)]),
+    ScaleLarge("scale-large", "1 to 2 workers on 2 cores, 954,824 bytes", path=PAGE, connections=16),
 )  # fmt: skip

@@ -23,16 +23,17 @@ TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # As long as any connection of the bench idles, and longer than a round.
 KEEPALIVE_SECONDS = 300
-# More than any of these connections asks.
-REQUESTS_MAX = 1_000_000_000
-# nginx keeps a descriptor for each open file, beside one for each connection.
-NGINX_OPEN_FILES = 8_000
+# More than any of these connections asks, and the most that lighttpd's 16 bits hold.
+REQUESTS_MAX = 65_535
+# More than the idle connections. nginx has memory for all of them from the start, so that idle ones
+# seem to cost it less than they do.
+CONNECTIONS_MAX = 12_000
 
 # nginx.org, ngx_http_core_module: sendfile, tcp_nopush, open_file_cache and its errors. The
 # thread pool is what its authors advise for files that are not in memory.
 NGINX = """
 daemon off;
-user root;
+{user}
 worker_processes {workers};
 worker_rlimit_nofile {descriptors};
 pid {scratch}/nginx.pid;
@@ -83,7 +84,7 @@ mimetype.assign = ( ".html" => "text/html", ".txt" => "text/plain", "" => "appli
 """
 
 H2O = """
-user: root
+{user}
 num-threads: {workers}
 max-connections: {connections}
 tcp-fastopen: 0
@@ -114,6 +115,7 @@ root = "{root}"
 listen = ["{host}:{port}"]
 keepalive_timeout = {keepalive}
 {cache}
+{cache_file}
 """
 
 LOOP_HEAD = (
@@ -132,11 +134,14 @@ class Settings:
     descriptors: int
     workers: int = 1
     cache_bytes: int | None = None
+    cache_file_bytes_max: int | None = None
     canned: bytes = b""
 
 
 def nginx(settings, values, threads=""):
-    values |= {"open_files": NGINX_OPEN_FILES, "threads": threads}
+    # What is left of the descriptors is for files: it keeps one open for each that it knows.
+    values |= {"user": "user root;" if os.getuid() == 0 else ""}
+    values |= {"open_files": settings.descriptors - values["connections"], "threads": threads}
     return ["nginx", "-c", written(settings, "nginx.conf", NGINX, values), "-e", f"{settings.scratch}/nginx-start.log"]
 
 
@@ -151,6 +156,7 @@ def lighttpd(settings, values):
 
 
 def h2o(settings, values):
+    values |= {"user": "user: root" if os.getuid() == 0 else ""}
     return ["h2o", "-c", written(settings, "h2o.conf", H2O, values)]
 
 
@@ -159,7 +165,11 @@ def caddy(settings, values):
 
 
 def otus_httpd(settings, values):
-    values |= {"cache": f"cache_size = {settings.cache_bytes}" if settings.cache_bytes else ""}
+    largest = settings.cache_file_bytes_max
+    values |= {
+        "cache": f"cache_size = {settings.cache_bytes}" if settings.cache_bytes else "",
+        "cache_file": f"cache_file_size_max = {largest}" if largest else "",
+    }
     file = written(settings, "otus-httpd.toml", OTUS, values)
     return [str(settings.binaries["otus-httpd"]), "-c", file, "-w", str(settings.workers)]
 
@@ -203,7 +213,7 @@ class Server:
             "scratch": settings.scratch,
             "workers": settings.workers,
             "descriptors": settings.descriptors,
-            "connections": settings.descriptors - NGINX_OPEN_FILES,
+            "connections": min(CONNECTIONS_MAX, settings.descriptors * 3 // 5),
             "keepalive": KEEPALIVE_SECONDS,
             "requests": REQUESTS_MAX,
         }
@@ -215,8 +225,9 @@ class Server:
         with open(self.output, "wb") as output, on_cores(cores):
             try:
                 # A group of its own: lighttpd with several workers ends by a signal to all of its group.
-                self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                                env=environment, start_new_session=True)  # fmt: skip
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment,
+                    start_new_session=True)  # fmt: skip
             except OSError as error:
                 raise Wrong(f"cannot be started: {error}") from error
 
@@ -249,9 +260,6 @@ class Server:
     def resident_bytes(self):
         stats = [stat_of(process) for process in self.processes()]
         return sum(int(fields[21]) for fields in stats if fields) * PAGE_BYTES
-
-    def descriptors(self):
-        return sum(len(os.listdir(f"/proc/{process}/fd")) for process in self.processes())
 
     def end(self):
         if self.process.poll() is not None:

@@ -83,9 +83,9 @@ def drain(binary, port, connections, listed, seconds=None, batch=1):
 
 
 @contextmanager
-def draining(binary, port, connections, listed, seconds_max, forget_below):
+def draining(binary, port, connections, listed, forget_below):
     """drain beside something else, with only the time that nobody wants; gives a function that ends it."""
-    command = drain_command(binary, port, connections, listed, seconds_max) + ["-f", str(forget_below)]
+    command = drain_command(binary, port, connections, listed, TOOL_SECONDS_MAX) + ["-f", str(forget_below)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
 

@@ -43,13 +43,14 @@ class Work:
     documents: str = "site"
     bars: list = field(default_factory=list)
     peers: tuple = ("nginx", "lighttpd", "h2o", "caddy")
-    unit: str = "requests/s"
     path: str = "/small.html"
     connections: int = 64
     # Share of the documents that our cache may hold; None leaves it at its default.
     cache_share: float | None = None
     # Whether one start of a server serves all rounds.
     keeps_running = True
+    # Of `rate`.
+    unit = "requests/s"
 
     def question(self, bench):
         return bench.documents.question(self.documents, self.path)
@@ -57,6 +58,9 @@ class Work:
     def settings(self, bench):
         """What is beside the ordinary in this work's servers."""
         return {}
+
+    def prepare(self, bench):
+        """What is done once, before any server is started."""
 
     def check(self, bench, server):
         check(server.port, [self.question(bench)])
@@ -147,8 +151,10 @@ class Drawn(Work):
         some = distinct[:: max(1, len(distinct) // CHECKED_OF_LIST)]
         check(server.port, [bench.documents.question(self.documents, path) for path in some])
 
-    def warm(self, bench, server):
+    def prepare(self, bench):
         bench.documents.warm(self.documents)
+
+    def warm(self, bench, server):
         once = bench.list_of(self.documents, sorted(set(self.paths(bench))))
         tools.drain(bench.binaries["drain"], server.port, self.connections, once)
         self.measure(bench, server, 0, bench.warm_seconds)
@@ -173,6 +179,9 @@ class Large(Work):
     """Content so large that wrk would measure itself: it reads 8 KiB at a time."""
 
     unit = "MB/s"
+
+    def prepare(self, bench):
+        bench.documents.warm(self.documents)
 
     def warm(self, bench, server):
         once_each = bench.list_of(self.documents, [self.path] * self.connections)
@@ -199,20 +208,22 @@ class Churn(Work):
 
 
 class Cold(Work):
-    """Large files that are in nobody's memory, each once."""
+    """Large files that are in nobody's memory, each once.
 
-    def check(self, bench, server):
-        check(server.port, [bench.documents.question(self.documents, bench.documents.cold_paths()[0])])
+    A server is started for each round, for what the last one left in its own memory would be hot."""
 
-    def warm(self, bench, server):
-        pass
+    keeps_running = False
+    unit = "MB/s"
 
-    def measure(self, bench, server, number, seconds):
+    def measure(self, bench, name, number, seconds):
         paths = bench.documents.cold_paths()
         listed = bench.list_of(self.documents, paths)
-        bench.documents.forget(self.documents, bench.drops_caches)
-        with metered(server) as meter:
-            load = tools.drain(bench.binaries["drain"], server.port, self.connections, listed)
+        with bench.running(self, name) as server:
+            bench.documents.forget(self.documents, bench.drops_caches)
+            with metered(server) as meter:
+                load = tools.drain(bench.binaries["drain"], server.port, self.connections, listed)
+            # Only now: a file that was looked at before would be hot.
+            check(server.port, [bench.documents.question(self.documents, paths[0])])
         return meter.of(load) | {"rate": load.bytes / load.seconds}
 
     def baselines(self, bench):
@@ -222,31 +233,33 @@ class Cold(Work):
         return {"dd": {"rate": rate, "command": "dd iflag=direct bs=1M, one file after another"}} if rate else {}
 
 
-class Tail(Cold):
-    """What small hot requests wait while large cold files are read."""
+class Tail(Work):
+    """What small hot requests wait while large cold files are read.
 
-    def check(self, bench, server):
-        super().check(bench, server)
-        check(server.port, [self.question(bench)])
+    The cold files come round again and again. They stay cold: drain has the page cache forget each
+    before it asks for it, and ours may not keep files of that size."""
 
-    def measure(self, bench, server, number, seconds):
-        root = bench.documents.root(self.documents)
-        listed = bench.list_of(self.documents, bench.documents.cold_paths())
-        file = server.settings.scratch / "request"
-        file.write_bytes(self.question(bench).bytes())
-        bench.documents.forget(self.documents, bench.drops_caches)
-        seconds_max = tools.TOOL_SECONDS_MAX
-        with tools.draining(
-            bench.binaries["drain"], server.port, self.connections, listed, seconds_max, root) as finish:  # fmt: skip
-            time.sleep(COLD_STARTS_SECONDS)
-            hot = tools.wrk(server.port, seconds, HOT_CONNECTIONS, "paced.lua", [file, HOT_PAUSE_MILLISECONDS])
-            cold = finish()
+    keeps_running = False
+
+    def settings(self, bench):
+        return {"cache_file_bytes_max": bench.documents.sizes.cold_bytes // 2}
+
+    def measure(self, bench, name, number, seconds):
+        root, paths = bench.documents.root(self.documents), bench.documents.cold_paths()
+        listed = bench.list_of(self.documents, paths)
+        with bench.running(self, name) as server:
+            file = server.settings.scratch / "request"
+            file.write_bytes(self.question(bench).bytes())
+            bench.documents.forget(self.documents, bench.drops_caches)
+            beside = tools.draining(bench.binaries["drain"], server.port, self.connections, listed, root)
+            with beside as finish:
+                time.sleep(COLD_STARTS_SECONDS)
+                hot = tools.wrk(server.port, seconds, HOT_CONNECTIONS, "paced.lua", [file, HOT_PAUSE_MILLISECONDS])
+                cold = finish()
+            check(server.port, [self.question(bench), bench.documents.question(self.documents, paths[0])])
         command = f"{hot.command}, beside {cold.command}"
         return {"rate": hot.requests / hot.seconds, **hot.latencies(), "cold_rate": cold.bytes / cold.seconds,
                 "load_busy": hot.busy, "command": command}  # fmt: skip
-
-    def baselines(self, bench):
-        return {}
 
 
 class Idle(Work):

@@ -63,6 +63,11 @@ static void die(const char *what) {
     exit(1);
 }
 
+static void closed(const struct peer *peer) {
+    fprintf(stderr, "%s: the server closed early: %m\n", peer->document->path);
+    exit(1);
+}
+
 static void stop(int signal) {
     (void)signal;
     stopped = 1;
@@ -129,7 +134,7 @@ static int ask(struct peer *peer) {
 /* Reads on in a head; what is left of the content is known after it. */
 static void read_head(struct peer *peer) {
     ssize_t count = recv(peer->fd, peer->head + peer->head_bytes, HEAD_BYTES_MAX - 1 - peer->head_bytes, 0);
-    if (count <= 0) die("recv: the server closed");
+    if (count <= 0) closed(peer);
     peer->head_bytes += count;
     peer->head[peer->head_bytes] = 0;
     char *end = memmem(peer->head, peer->head_bytes, "\r\n\r\n", 4);
@@ -151,7 +156,7 @@ static void drop(struct peer *peer) {
     static char dropped[DROP_BYTES_MAX];
     size_t most = peer->left < DROP_BYTES_MAX ? peer->left : DROP_BYTES_MAX;
     ssize_t count = recv(peer->fd, dropped, most, MSG_TRUNC);
-    if (count <= 0) die("recv: the server closed");
+    if (count <= 0) closed(peer);
     peer->left -= count;
     if (batch == 1) content_bytes += count;
 }
