@@ -89,7 +89,7 @@ impl Drop for SocketFiles {
 type Opened = (Address, Vec<Socket>);
 
 fn open_tcp(address: SocketAddr, workers: usize, backlog: i32) -> std::io::Result<Opened> {
-    probe_patiently(address)?;
+    patiently(|| probe(address))?;
     let mut bound = address;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
@@ -108,12 +108,14 @@ const SOCKET_FILE_MODE: u32 = 0o666;
 const ACCEPT_TIMEOUT: Duration = Duration::from_millis(1);
 
 fn open_unix(path: &Path, workers: usize, backlog: i32) -> std::io::Result<Opened> {
-    remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // All workers share the flags of this one socket. The engine makes it non-blocking for the moment of an accept, and
     // may be undone by another worker: without a timeout it would then hold up its worker until the next client comes.
     socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    patiently(|| {
+        remove_stale(path)?;
+        socket.bind(&SockAddr::unix(path)?)
+    })?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_FILE_MODE))?;
     socket.listen(backlog)?;
     let sockets = (0..workers).map(|_| socket.try_clone()).collect::<std::io::Result<_>>()?;
@@ -125,7 +127,10 @@ fn open_unix(path: &Path, workers: usize, backlog: i32) -> std::io::Result<Opene
 fn remove_stale(path: &Path) -> std::io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     if is_socket {
-        match std::os::unix::net::UnixStream::connect(path) {
+        let client = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // Where somebody listens who does not get round to accepting, a blocking one would wait in the queue.
+        client.set_nonblocking(true)?;
+        match client.connect(&SockAddr::unix(path)?) {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
             _ => {}
         }
@@ -133,20 +138,20 @@ fn remove_stale(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// How long a port that is in use is tried again, and how often. A server that was killed leaves
+/// How often an address that is in use is tried, and how long it is left alone between. A server that was killed leaves
 /// its rings to the kernel, which closes them, and the listening sockets in them, a moment after
-/// the process is gone: whoever restarts it at once would find the port taken by nobody.
-const PROBES_MAX: u32 = 20;
-const PROBE_PAUSE: Duration = Duration::from_millis(50);
+/// the process is gone: whoever restarts it at once would find the address taken by nobody.
+const ATTEMPTS_MAX: u32 = 20;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
 
-fn probe_patiently(address: SocketAddr) -> std::io::Result<()> {
-    for _ in 1..PROBES_MAX {
-        match probe(address) {
-            Err(error) if errno(&error) == Some(Errno::ADDRINUSE) => std::thread::sleep(PROBE_PAUSE),
+fn patiently(mut bind: impl FnMut() -> std::io::Result<()>) -> std::io::Result<()> {
+    for _ in 1..ATTEMPTS_MAX {
+        match bind() {
+            Err(error) if errno(&error) == Some(Errno::ADDRINUSE) => std::thread::sleep(ATTEMPT_PAUSE),
             settled => return settled,
         }
     }
-    probe(address)
+    bind()
 }
 
 /// Binds once without SO_REUSEPORT. With it, a second server of the same user would share the

@@ -116,7 +116,8 @@ fn several_addresses_of_either_kind() {
     assert!(!socket.exists() && !other.exists());
 }
 
-/// A server that was killed leaves its file, and the next one starts all the same.
+/// A server that was killed leaves its file, and the next one starts all the same: at once too, while the kernel still
+/// closes the rings of what was killed and somebody seems to listen. A restart under load once failed on that.
 #[test]
 fn a_stale_socket_is_replaced() {
     let (site, socket) = site();
@@ -127,7 +128,7 @@ fn a_stale_socket_is_replaced() {
         assert_eq!(server.exit_code(), None);
         assert!(socket.exists());
     }
-    // The kernel closes the rings of what was killed in its own time.
+    // `-t` looks at what is there now, and does not wait.
     eventually("nobody listens there", || UnixStream::connect(&socket).is_err());
     let good = listening(&site, &unix(&socket)).flag("-t").outcome();
     assert_eq!(good.code, Some(0), "{}", good.stderr);
