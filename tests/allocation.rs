@@ -12,7 +12,8 @@ use crate::harness::site::set_modified;
 use otus_httpd::exchange::{self, Outgoing};
 use otus_httpd::http::request::{HeadLimits, Parse, parse};
 use otus_httpd::shard::{Options, Peer, Shard, Trusted};
-use otus_httpd::site::policy::PolicyKeys;
+use otus_httpd::site::pattern::Pattern;
+use otus_httpd::site::policy::{Location, PolicyKeys};
 use otus_httpd::site::{self, hosts::Hosts};
 use otus_httpd::storage::cache::Budget;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -66,9 +67,12 @@ fn an_answer_from_memory_allocates_nothing() {
         nosniff: Some(true),
         ..PolicyKeys::default()
     };
+    let pages = Pattern::parse_glob("*.html").expect("a valid pattern");
+    let locations = vec![Location { path: pages, keys: PolicyKeys { etag: Some(true), ..PolicyKeys::default() } }];
+    let names = ["example.org".to_owned(), "*.example.com".to_owned()];
     let options = Options {
-        sites: Arc::from([site::Options { keys, ..site::Options::default() }]),
-        hosts: Arc::from([Hosts::new([(0, &[][..])]).expect("no name is wrong")]),
+        sites: Arc::from([site::Options { keys, locations, ..site::Options::default() }]),
+        hosts: Arc::from([Hosts::new([(0, &names[..])]).expect("no name is wrong")]),
         head_limits: LIMITS,
         cache: Budget { bytes_max: 1 << 24, content_bytes_max: 1 << 20 },
         trusted: Arc::new(Trusted::default()),

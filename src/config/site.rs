@@ -2,6 +2,7 @@
 
 use super::table::{Problem, Table, Value, World};
 use crate::http::coding::Coding;
+use crate::http::media_type;
 use crate::site::access::AddressRules;
 use crate::site::cors::Cors;
 use crate::site::error_page::ErrorPages;
@@ -101,7 +102,7 @@ pub(super) fn keys(table: &Table<'_>) -> Result<PolicyKeys, Problem> {
         precompressed: table.read("precompressed", codings)?,
         compress: table.read("compress", codings)?,
         types: table.read("types", types)?,
-        default_type: table.read("default_type", |value| media_type(value).map(Arc::from))?,
+        default_type: table.read("default_type", |value| read_media_type(value).map(Arc::from))?,
         charset: table.read("charset", charset)?,
         nosniff: table.read("nosniff", |value| value.boolean())?,
         etag: table.read("etag", |value| value.boolean())?,
@@ -196,8 +197,7 @@ fn scope(text: &str, value: Value<'_>) -> Result<Scope, Problem> {
     }
     match text.split_once('/') {
         Some((kind, subtype)) if !kind.is_empty() => {
-            let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
-            if is_name(kind) && !subtype.is_empty() && (subtype == "*" || is_name(subtype)) {
+            if media_type::is_name(kind) && (subtype == "*" || media_type::is_name(subtype)) {
                 return Ok(Scope::MediaType(text.to_ascii_lowercase()));
             }
             Err(value.wrong(format!("{text:?} is neither a media type nor a path; a path begins with a slash")))
@@ -279,17 +279,15 @@ fn types(value: Value<'_>) -> Result<Arc<HashMap<String, String>>, Problem> {
         if extension.is_empty() || extension.contains(['/', '.']) {
             return Err(one.wrong(format!("{extension:?} is not an extension, such as \"webmanifest\"")));
         }
-        types.insert(extension.to_ascii_lowercase(), media_type(one)?.to_owned());
+        types.insert(extension.to_ascii_lowercase(), read_media_type(one)?.to_owned());
     }
     Ok(Arc::new(types))
 }
 
-fn media_type(value: Value<'_>) -> Result<&str, Problem> {
+fn read_media_type(value: Value<'_>) -> Result<&str, Problem> {
     let text = value.text()?;
-    let essence = text.split(';').next().unwrap_or(text).trim_end();
-    let is_name =
-        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
-    let is_valid = essence.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype));
+    let parts = media_type::essence(text).split_once('/');
+    let is_valid = parts.is_some_and(|(kind, subtype)| media_type::is_name(kind) && media_type::is_name(subtype));
     if !is_valid || FieldLine::new("X-Media-Type", text).is_err() {
         return Err(value.wrong(format!("{text:?} is not a media type, such as \"text/plain\"")));
     }

@@ -54,8 +54,13 @@ const COMPRESSIBLE: [&str; 14] = [
 ];
 
 /// The type without its parameters.
-fn essence(media_type: &str) -> &str {
+pub fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or(media_type).trim_end()
+}
+
+/// Whether `name` may be a type or a subtype (RFC 6838 §4.2, without the characters that no registered one has).
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod fault;
 
 use crate::connection::roster;
 use crate::shard;
+use crate::site;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -54,11 +55,8 @@ impl Options {
 
     /// Every document root, each once.
     fn roots(&self) -> Vec<&Path> {
-        let keys =
-            self.shard.sites.iter().flat_map(|site| {
-                std::iter::once(&site.keys).chain(site.locations.iter().map(|location| &location.keys))
-            });
-        let mut roots: Vec<&Path> = keys.filter_map(|keys| keys.root.as_ref()?.as_deref()).collect();
+        let mut roots: Vec<&Path> =
+            self.shard.sites.iter().flat_map(site::Options::roots).map(|root| &**root).collect();
         roots.sort_unstable();
         roots.dedup();
         roots

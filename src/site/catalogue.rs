@@ -87,6 +87,8 @@ impl Equivalent<Key> for KeyOf<'_> {
 pub(super) struct Known {
     /// Its content; a file that was only ever asked for in another coding has none here.
     pub(super) representation: Option<Rc<Representation>>,
+    /// The path of a directory's index file, where that is judged by itself: the content is remembered for that path.
+    pub(super) index: Option<SitePath<'static>>,
     /// The file that the content is from.
     pub(super) identity: Identity,
     /// The tick in which the file was last looked at.
@@ -100,7 +102,8 @@ pub(super) struct Known {
     pub(super) compressible: Cell<Codings>,
 }
 
-/// Of a core's budget, one part in this many, or one file, may be in the making; what goes beyond is sent from the disk as it is read.
+/// Of a core's budget, one part in this many, or one file, may be in the making; what goes beyond is sent from the disk
+/// as it is read.
 const LOADING_PART: u64 = 4;
 
 impl Catalogue {
@@ -129,7 +132,7 @@ impl Catalogue {
     pub(super) fn remember(&self, key: KeyOf<'_>, mut known: Known) {
         known.representation = known.representation.filter(|one| !matches!(one.body, Body::File(_)));
         let mut entries = self.entries.borrow_mut();
-        if known.representation.is_none() && known.siblings.is_empty() {
+        if known.representation.is_none() && known.siblings.is_empty() && known.index.is_none() {
             entries.remove(&key);
         } else {
             entries.insert(key.to_key(), Rc::new(known));

@@ -4,16 +4,23 @@
 //! time on a core, so that a burst of new files cannot take the machine.
 
 use super::catalogue::{Catalogue, Key, KeyOf, Known};
+use super::load::SHARED_BYTES_MIN;
 use super::{Body, Representation};
 use crate::http::coding::Coding;
 use crate::http::respond::RepresentationMetadata;
 use crate::http::validator::Validators;
 use crate::storage::pool;
+use crate::storage::shared::{Filling, SharedContent};
 use std::io::Write;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Less than this gains nothing: it travels in one packet as it is.
 pub(super) const CONTENT_BYTES_MIN: u64 = 512;
+
+/// More than this takes a thread for seconds and its memory several times over; who has such text lays its codings
+/// beside it.
+pub(super) const CONTENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A coding that saves less than a twentieth is not worth a place in memory.
 const GAIN_MIN_PERCENT: usize = 5;
@@ -42,20 +49,16 @@ pub(super) enum Made {
 pub(super) async fn make(catalogue: &Catalogue, key: Key, source: &Known) -> Made {
     let Some(plain) = &source.representation else { return Made::Nothing };
     let coding = key.coding();
-    // The pool's thread needs bytes of its own: those of the core are not for sharing between threads.
-    let copy = match &plain.body {
-        Body::Held(bytes) => bytes.to_vec(),
-        Body::Shared(content) => match content.to_vec() {
-            Ok(bytes) => bytes,
-            Err(_) => return Made::Nothing,
-        },
+    let content = match &plain.body {
+        Body::Held(bytes) => Content::Copy(bytes.to_vec()),
+        Body::Shared(content) => Content::Shared(content.clone()),
         Body::File(_) => return Made::Nothing,
     };
-    let plain_bytes = copy.len();
-    let Some(outcome) = catalogue.compressing.run(move || encode(coding, &copy)).await else { return Made::NotNow };
-    let coded = match outcome {
-        Ok(coded) if coded.len() <= plain_bytes * (100 - GAIN_MIN_PERCENT) / 100 => coded,
-        Ok(_) => {
+    let Some(outcome) = catalogue.compressing.run(move || content.encode(coding)).await else { return Made::NotNow };
+    let (body, length) = match outcome {
+        Ok(Some(Content::Copy(bytes))) => (Body::Held(Rc::from(bytes.as_slice())), bytes.len() as u64),
+        Ok(Some(Content::Shared(content))) => (Body::Shared(content.clone()), content.length()),
+        Ok(None) => {
             source.compressible.set(source.compressible.get().without(coding));
             return Made::Nothing;
         }
@@ -64,28 +67,52 @@ pub(super) async fn make(catalogue: &Catalogue, key: Key, source: &Known) -> Mad
             return Made::Nothing;
         }
     };
-    let mut validators = Validators::new(source.identity.modified.unix_nanoseconds(), coded.len() as u64, coding);
+    let mut validators = Validators::new(source.identity.modified.unix_nanoseconds(), length, coding);
     if plain.metadata.validators.entity_tag.is_none() {
         validators.entity_tag = None;
     }
     let metadata = RepresentationMetadata {
         content_coding: coding,
-        complete_length: coded.len() as u64,
+        complete_length: length,
         validators,
         ..plain.metadata.clone()
     };
-    let representation = Rc::new(Representation {
-        metadata,
-        body: Body::Held(Rc::from(coded)),
-        fields: plain.fields.clone(),
-        ranges_max: plain.ranges_max,
-    });
+    let representation =
+        Rc::new(Representation { metadata, body, fields: plain.fields.clone(), ranges_max: plain.ranges_max });
     // What may have changed without its times changing is for this client only.
     if !source.unsettled {
         let known = Known::of_coding(representation.clone(), source.identity);
         catalogue.remember(key.as_key_of(), known);
     }
     Made::Coding(representation)
+}
+
+/// Content on its way to a pool's thread and back: the bytes that a core holds are not for sharing between threads.
+enum Content {
+    Copy(Vec<u8>),
+    Shared(Arc<SharedContent>),
+}
+
+impl Content {
+    /// Codes it, on a thread that may take its time; nothing, where that gains too little.
+    fn encode(self, coding: Coding) -> std::io::Result<Option<Content>> {
+        let plain = match self {
+            Content::Copy(bytes) => bytes,
+            Content::Shared(content) => content.to_vec()?,
+        };
+        let coded = encode(coding, &plain)?;
+        if coded.len() > plain.len() * (100 - GAIN_MIN_PERCENT) / 100 {
+            return Ok(None);
+        }
+        if coded.len() as u64 >= SHARED_BYTES_MIN {
+            // Without a descriptor to spare, it is held by its core alone.
+            if let Ok(mut filling) = Filling::begin() {
+                filling.append(&coded)?;
+                return Ok(Some(Content::Shared(filling.finish(None)?)));
+            }
+        }
+        Ok(Some(Content::Copy(coded)))
+    }
 }
 
 /// Levels at which more effort hardly gains: a file is compressed once and sent often, but its core must not be

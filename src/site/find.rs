@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing hidden is looked up.
 
-use super::catalogue::KeyOf;
+use super::catalogue::{KeyOf, Known};
 use super::listing::{self, Format, Listing, Sorting};
 use super::negotiate::Siblings;
 use super::policy::{Autoindex, Policy};
@@ -78,6 +78,8 @@ impl Site {
         if path.is_directory() {
             let index = SitePath::from_decoded([b"/", &target.relative[..]].concat());
             if let Some(index) = index.filter(|index| !std::ptr::eq(&*self.policies.of(index), policy)) {
+                let known = Known::of_directory(index.clone(), target.found.identity(), asked.now.tick);
+                self.catalogue.remember(KeyOf::new(self.number, path, Coding::Identity), known);
                 return Step::GoOn(index);
             }
         }

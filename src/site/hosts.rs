@@ -70,8 +70,13 @@ impl Hosts {
         if host.len() > NAME_BYTES_MAX {
             return None;
         }
-        let lower = host.to_ascii_lowercase();
-        if let Some(site) = self.exact.get(&*lower) {
+        // Here and not in a text of its own: this is on the way of every request.
+        let mut lower = [0; NAME_BYTES_MAX];
+        let lower = &mut lower[..host.len()];
+        lower.copy_from_slice(host.as_bytes());
+        lower.make_ascii_lowercase();
+        let lower = std::str::from_utf8(lower).ok()?;
+        if let Some(site) = self.exact.get(lower) {
             return Some(*site);
         }
         // The longest name first: a.b.example.org is below *.b.example.org before *.example.org.

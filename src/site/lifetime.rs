@@ -4,6 +4,7 @@
 
 use super::pattern::Pattern;
 use crate::http::date::HttpDate;
+use crate::http::media_type;
 use crate::http::respond::Expiry;
 use crate::http::target::SitePath;
 use std::sync::Arc;
@@ -59,10 +60,10 @@ impl Scope {
             Scope::All => true,
             Scope::Path(pattern) => pattern.matches(path.as_bytes()),
             Scope::MediaType(wanted) => {
-                let essence = media_type.split(';').next().unwrap_or(media_type);
+                let essence = media_type::essence(media_type);
                 match wanted.strip_suffix('*') {
-                    Some(prefix) => essence.starts_with(prefix),
-                    None => essence == wanted,
+                    Some(prefix) => essence.get(..prefix.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(prefix)),
+                    None => essence.eq_ignore_ascii_case(wanted),
                 }
             }
         }
@@ -156,6 +157,9 @@ mod tests {
             ("/a.png", "image/png", "pngs"),
             ("/assets/a.html", "text/html; charset=utf-8", "assets"),
             ("/assets/a.jpg", "image/jpeg", "assets"),
+            // RFC 9110 §8.3.1: types are case-insensitive
+            ("/b.png", "Image/PNG", "pngs"),
+            ("/b.gif", "IMAGE/gif", "images"),
         ] {
             let path = SitePath::parse(path).expect("a valid path");
             let said = lifetimes.of(&path, media_type).and_then(|lifetime| lifetime.cache_control.as_deref());

@@ -92,6 +92,7 @@ impl Loading<'_> {
     fn known(&self, representation: Option<Rc<Representation>>, identity: Identity) -> Known {
         Known {
             representation,
+            index: None,
             identity,
             checked_tick: Cell::new(self.now.tick),
             unsettled: is_unsettled(&identity, self.now.date),
@@ -119,8 +120,18 @@ impl Loading<'_> {
 impl Known {
     /// What is known of a coding that was made of the file of this identity.
     pub(super) fn of_coding(representation: Rc<Representation>, identity: Identity) -> Known {
+        Known { representation: Some(representation), ..Known::bare(identity) }
+    }
+
+    /// What is known in this tick of a directory whose index file, of this identity, is judged by its own path.
+    pub(super) fn of_directory(index: SitePath<'static>, identity: Identity, tick: u64) -> Known {
+        Known { index: Some(index), checked_tick: Cell::new(tick), ..Known::bare(identity) }
+    }
+
+    fn bare(identity: Identity) -> Known {
         Known {
-            representation: Some(representation),
+            representation: None,
+            index: None,
             identity,
             checked_tick: Cell::new(0),
             unsettled: false,
@@ -132,7 +143,7 @@ impl Known {
 
 /// From here on content is kept for all cores and sent by sendfile: below it, a copy into one send with the head costs
 /// less than a second system call.
-const SHARED_BYTES_MIN: u64 = 64 * 1024;
+pub(super) const SHARED_BYTES_MIN: u64 = 64 * 1024;
 
 /// The bytes of a file that is small enough to hold, or the file. Only a settled one may be found by other cores.
 async fn read_whole(catalogue: &Catalogue, opened: Opened, settled: bool) -> Result<Body, ReadFault> {

@@ -1,7 +1,7 @@
 //! The URL space of a site: from a path to what answers it.
 //!
 //! Order of [`Site::locate`]: the catalogue of what is in memory · redirects and rewrites · from where, and who ·
-//! the paths to try · the disk ([`find`](self), `load`) · the coding that the client wants (`negotiate`).
+//! the paths to try · the disk (`find`, `load`) · the coding that the client wants (`negotiate`).
 //!
 //! Invariant: everything said of a [`Representation`] (length, validators) and every byte of it
 //! come from one open file.
@@ -59,6 +59,23 @@ pub struct Options {
     pub keys: PolicyKeys,
     /// What holds for some of them.
     pub locations: Vec<Location>,
+}
+
+impl Options {
+    /// The keys of every place: of the site, and of each of its locations.
+    fn places(&self) -> impl Iterator<Item = &PolicyKeys> {
+        std::iter::once(&self.keys).chain(self.locations.iter().map(|location| &location.keys))
+    }
+
+    /// Every root that a path of the site may be looked up in.
+    pub fn roots(&self) -> impl Iterator<Item = &Arc<Path>> {
+        self.places().filter_map(|keys| keys.root.as_ref()?.as_ref())
+    }
+
+    /// Every password file of the site.
+    fn password_files(&self) -> impl Iterator<Item = &Arc<BasicAuth>> {
+        self.places().filter_map(|keys| keys.basic_auth.as_ref()?.as_ref())
+    }
 }
 
 /// A site as one core serves it.
@@ -174,17 +191,17 @@ impl Site {
         catalogue: &Rc<Catalogue>,
         gate: &Rc<Gate>,
     ) -> Result<Site, String> {
-        let policies = Policies::new(options.keys.clone(), options.locations.clone());
-        for path in policies.roots() {
+        for path in options.roots() {
             if !roots.contains_key(path) {
                 let root = Root::open(path).map_err(|error| format!("document root {}: {error}", path.display()))?;
                 roots.insert(path.clone(), Rc::new(root));
             }
         }
-        for auth in policies.password_files() {
+        for auth in options.password_files() {
             gate.open(auth)?;
         }
-        let mine = policies.roots().map(|path| (path.clone(), roots[path].clone())).collect();
+        let mine = options.roots().map(|path| (path.clone(), roots[path].clone())).collect();
+        let policies = Policies::new(options.keys.clone(), options.locations.clone());
         Ok(Site { number, policies, roots: mine, catalogue: catalogue.clone(), gate: gate.clone() })
     }
 
@@ -193,16 +210,11 @@ impl Site {
         self.policies.of(path)
     }
 
-    /// What holds where no path is known.
-    pub fn base_policy(&self) -> Rc<Policy> {
-        self.policies.base().clone()
-    }
-
     /// What the asked path leads to, under `policy`, which is that of the path.
     pub async fn locate(&self, policy: &Policy, asked: &Asked<'_>) -> Located {
         let is_read = matches!(asked.head.method, Method::Get | Method::Head);
         if policy.is_open && is_read {
-            if let Some(located) = self.fresh(asked.path, policy, asked) {
+            if let Some(located) = self.fresh(asked.path, policy, asked).or_else(|| self.fresh_index(asked)) {
                 return located;
             }
             if self.is_missing(asked.path, asked.now.tick) {

@@ -54,10 +54,18 @@ impl Site {
     /// What is sent of a path whose file was looked at in this tick, if the coding that the client wants is in memory.
     pub(super) fn fresh(&self, path: &SitePath<'_>, policy: &Policy, asked: &Asked<'_>) -> Option<Located> {
         let known = self.catalogue.get(KeyOf::new(self.number, path, Coding::Identity))?;
-        if known.checked_tick.get() != asked.now.tick {
+        if known.checked_tick.get() != asked.now.tick || known.index.is_some() {
             return None;
         }
         self.select(path, policy, &known, asked)
+    }
+
+    /// The same of a directory whose index file is judged by its own path, where nothing keeps anybody from that.
+    pub(super) fn fresh_index(&self, asked: &Asked<'_>) -> Option<Located> {
+        let known = self.catalogue.get(KeyOf::new(self.number, asked.path, Coding::Identity))?;
+        let index = known.index.as_ref().filter(|_| known.checked_tick.get() == asked.now.tick)?;
+        let policy = self.policies.of(index);
+        if policy.is_open { self.fresh(index, &policy, asked) } else { None }
     }
 
     /// What is sent of a known file, if the coding that the client wants is in memory.
@@ -181,7 +189,7 @@ impl Site {
 
     /// Codings that can be made of a file in memory: where it is text of a size worth it, and nobody made them before.
     fn compressible(&self, policy: &Policy, media_type: &str, length: u64, beside: Codings) -> Codings {
-        let lengths = compress::CONTENT_BYTES_MIN..=self.catalogue.content_bytes_max;
+        let lengths = compress::CONTENT_BYTES_MIN..=self.catalogue.content_bytes_max.min(compress::CONTENT_BYTES_MAX);
         if policy.compress.is_empty() || !lengths.contains(&length) || !media_type::is_compressible(media_type) {
             return Codings::EMPTY;
         }

@@ -67,6 +67,9 @@ macro_rules! keys {
                 if policy.headers.iter().all(|rule| rule.path.is_none()) {
                     policy.general_fields = Some(policy.fields(&SitePath::root(), None));
                 }
+                // Copies of this core's own: a pattern keeps scratch memory, for which cores would wait in turn.
+                policy.redirect = policy.redirect.iter().cloned().collect();
+                policy.rewrite = policy.rewrite.iter().cloned().collect();
                 policy.codings = policy.precompressed.iter().chain(&*policy.compress).copied().collect();
                 policy
             }
@@ -234,11 +237,6 @@ impl Policies {
         Policies { base, keys, locations, merged: RefCell::default(), matching: RefCell::default() }
     }
 
-    /// What holds where no location says otherwise.
-    pub fn base(&self) -> &Rc<Policy> {
-        &self.base
-    }
-
     /// What holds for `path`.
     pub fn of(&self, path: &SitePath<'_>) -> Rc<Policy> {
         if self.locations.is_empty() {
@@ -270,18 +268,6 @@ impl Policies {
         let of = |number: &u16| &self.locations[usize::from(*number)].keys;
         let keys = locations.iter().fold(PolicyKeys::default(), |keys, number| keys.over(of(number)));
         Policy::new(keys.over(&self.keys))
-    }
-
-    /// Every root that a path of this site may be looked up in.
-    pub fn roots(&self) -> impl Iterator<Item = &Arc<Path>> {
-        let everywhere = std::iter::once(&self.keys).chain(self.locations.iter().map(|location| &location.keys));
-        everywhere.filter_map(|keys| keys.root.as_ref().and_then(Option::as_ref))
-    }
-
-    /// Every password file of this site.
-    pub fn password_files(&self) -> impl Iterator<Item = &Arc<BasicAuth>> {
-        let everywhere = std::iter::once(&self.keys).chain(self.locations.iter().map(|location| &location.keys));
-        everywhere.filter_map(|keys| keys.basic_auth.as_ref().and_then(Option::as_ref))
     }
 }
 

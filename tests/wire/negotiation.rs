@@ -431,3 +431,21 @@ fn a_sibling_that_cannot_be_read_is_as_good_as_none() {
     }
     server.wait_for_log("ends in .gz is not served");
 }
+
+/// An index file that a location judges by its own path is as negotiable as any other, from the first answer on.
+#[test]
+fn an_index_file_of_another_location_is_negotiated() {
+    let site = Site::new();
+    add(&site, "index.html", &[".gz"]);
+    let text = "precompressed = ['gzip']\n[[location]]\npath = '*.html'\ncache_control = 'no-cache'\n";
+    let root = site.root();
+    let server = Setup::root(&root).config_text(text).start();
+    let mut client = server.client();
+    for _ in 0..3 {
+        for (accepted, coding) in [("gzip, identity;q=0", Some("gzip")), ("identity", None), ("gzip", Some("gzip"))] {
+            let response = client.ask(Method::Get, "/", &accepting(&[accepted]));
+            assert_eq!((response.status, response.field("Content-Encoding")), (200, coding), "{accepted}");
+            assert_eq!(response.field("Cache-Control"), Some("no-cache"), "{accepted}");
+        }
+    }
+}
