@@ -1,7 +1,9 @@
-//! Wraps the one C function of the engine's bundled liburing that creates a ring, so that
-//! `server::ring` can add the set-up flags which the engine does not know (see there).
+//! Wraps the C functions of the engine's bundled liburing that make a ring, hand requests to it and wait for it, so that
+//! `server::ring` can add what the engine does not know (see there).
 
 fn main() {
-    println!("cargo:rustc-link-arg=-Wl,--wrap=__sys_io_uring_setup");
+    for function in ["__sys_io_uring_setup", "__sys_io_uring_enter", "__sys_io_uring_enter2"] {
+        println!("cargo:rustc-link-arg=-Wl,--wrap={function}");
+    }
     println!("cargo:rerun-if-changed=build.rs");
 }

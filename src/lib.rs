@@ -5,6 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`http`] | pure: a request's bytes in, a description of the answer out |
+//! | [`socket`] | the network: connections that are waited for together with the ring |
 //! | [`storage`] | the disk: open beneath a root, read without stalling, remember |
 //! | [`observe`] | messages and the line an exchange |
 //! | [`site`] | from a path to the representation that answers it |
@@ -17,12 +18,12 @@
 //! # Invariants
 //!
 //! - Imports point one way: `cli` and `config`, `server`, `connection`, `exchange`, `shard`,
-//!   `site`, `storage` and `observe`, `http`; a module uses only what stands behind it.
+//!   `site`, `storage`, `socket` and `observe`, `http`; a module uses only what stands behind it.
 //! - `connection` never sees a path, `site` never sees a socket, `http` never sees the world.
 //! - The status is never written before the file is open and its length known.
 //! - Every wait has a deadline; every queue, buffer and loop has a named limit.
 //! - `unsafe` stands in five files only, each use argued beside it: `storage::file`,
-//!   `connection::socket`, `server::preflight`, `server::ring`, `server::worker`.
+//!   `socket::readiness`, `server::preflight`, `server::ring`, `server::worker`.
 
 pub mod cli;
 pub mod config;
@@ -33,4 +34,5 @@ pub mod observe;
 pub mod server;
 pub mod shard;
 pub mod site;
+pub mod socket;
 pub mod storage;

@@ -2,8 +2,8 @@
 
 use super::roster::{Interrupt, Phase, Place};
 use crate::shard::Shard;
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use glommio::net::TcpStream;
+use crate::socket::Stream;
+use std::pin::pin;
 use std::rc::Rc;
 
 /// Why a connection ended. Most are no errors.
@@ -46,14 +46,13 @@ const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Closes for writing, and reads away what the peer still sends, within bounds. Closing with
 /// unread bytes would make the kernel send a reset, and the reset may overtake the answer on its
 /// way to the peer's program (RFC 9112 §9.6).
-pub(super) async fn linger(stream: &mut TcpStream, shard: &Rc<Shard>, place: &Place) -> Result<(), Close> {
-    // `close` of the engine's stream is a shutdown of the sending side.
-    stream.close().await?;
+pub(super) async fn linger(stream: &mut Stream, shard: &Rc<Shard>, place: &Place) -> Result<(), Close> {
+    stream.shut_down()?;
     place.begin(Phase::Linger);
     let mut buffer = shard.buffers.take_inbound();
     let mut read_bytes = 0;
     while read_bytes < LINGER_BYTES_MAX {
-        match place.guard(stream.read(&mut buffer)).await? {
+        match place.guard(pin!(stream.read(&mut buffer))).await? {
             Ok(0) | Err(_) => break,
             Ok(count) => read_bytes += count,
         }

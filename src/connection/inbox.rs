@@ -5,10 +5,8 @@
 use super::close::Close;
 use super::roster::Place;
 use crate::shard::{BUFFER_BYTES, Buffers, Shard};
-use futures_lite::AsyncRead;
-use glommio::net::TcpStream;
+use crate::socket::Stream;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::Poll;
 
 /// The bytes of one connection that came in and are not yet answered.
@@ -44,14 +42,14 @@ impl Inbox {
     }
 
     /// Waits for more bytes. There is always room: a head above its limit was refused before.
-    pub(super) async fn fill(&mut self, stream: &mut TcpStream, shard: &Shard, place: &Place) -> Result<Fill, Close> {
+    pub(super) async fn fill(&mut self, stream: &mut Stream, shard: &Shard, place: &Place) -> Result<Fill, Close> {
         self.make_room(shard);
         let read = poll_fn(|cx| {
             // The buffer is taken for the moment of the read only: while nothing comes, it serves
             // other connections.
             let buffer = self.buffer.get_or_insert_with(|| shard.buffers.take_inbound());
             debug_assert!(self.filled < buffer.len());
-            let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer[self.filled..]);
+            let read = stream.poll_read(cx, &mut buffer[self.filled..]);
             if read.is_pending() && self.filled == 0 {
                 self.give_back(&shard.buffers);
             }

@@ -11,15 +11,14 @@ pub mod inbox;
 pub mod outbox;
 mod proxied;
 pub mod roster;
-mod socket;
 mod transfer;
 
 use crate::exchange::{self, Answer, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
 use crate::http::request::{self, Parse};
 use crate::shard::{Peer, Shard};
+use crate::socket::Stream;
 use close::Close;
-use glommio::net::TcpStream;
 use inbox::{Fill, Inbox};
 use outbox::Outbox;
 use roster::{Interrupt, Phase, Place, Roster};
@@ -36,7 +35,7 @@ pub struct Door {
 }
 
 /// Serves one peer until its connection ends.
-pub async fn serve(mut stream: TcpStream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
+pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
     let place = roster.enter();
     let mut inbox = Inbox::default();
     let mut outbox = Outbox::default();
@@ -56,14 +55,14 @@ pub async fn serve(mut stream: TcpStream, door: Door, shard: Rc<Shard>, roster: 
 const GATHERED_ANSWERS_MAX: usize = 64;
 
 async fn converse(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     door: Door,
     shard: &Rc<Shard>,
     place: &Place,
     inbox: &mut Inbox,
     outbox: &mut Outbox,
 ) -> Result<Close, Close> {
-    let mut peer = Peer { listener: door.listener, address: socket::peer_address(stream) };
+    let mut peer = Peer { listener: door.listener, address: stream.peer() };
     if door.is_proxied {
         // Boxed: the state of what comes once would be carried to the end.
         peer.address = Box::pin(proxied::client(stream, &peer, shard, place, inbox)).await?;
@@ -108,7 +107,7 @@ async fn converse(
 
 /// Waits for more bytes of a head. Answers 408 when some came and the rest did not.
 async fn await_head(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     shard: &Rc<Shard>,
     place: &Place,
     inbox: &mut Inbox,
@@ -128,7 +127,7 @@ async fn await_head(
     match inbox.fill(stream, shard, place).await {
         Ok(Fill::Some) => Ok(()),
         // A request came in the moment in which the server began to stop: it is answered.
-        Err(Close::Interrupted(Interrupt::Draining)) if socket::has_unread(stream) => {
+        Err(Close::Interrupted(Interrupt::Draining)) if stream.has_unread() => {
             place.begin(Phase::Head);
             inbox.fill(stream, shard, place).await.map(drop)
         }
@@ -145,7 +144,7 @@ async fn await_head(
 }
 
 async fn send_content(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     shard: &Rc<Shard>,
     place: &Place,
     outbox: &mut Outbox,
@@ -160,7 +159,7 @@ async fn send_content(
 }
 
 async fn send_pieces(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     shard: &Rc<Shard>,
     place: &Place,
     outbox: &mut Outbox,
@@ -173,7 +172,7 @@ async fn send_pieces(
 }
 
 async fn send_piece(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     shard: &Rc<Shard>,
     place: &Place,
     outbox: &mut Outbox,
@@ -182,7 +181,6 @@ async fn send_piece(
     match piece {
         Piece::Text(bytes) => outbox.send(stream, place, &bytes).await,
         Piece::Held(bytes, range) => outbox.send(stream, place, &bytes[range]).await,
-        // Boxed, so that the thousands of connections that send nothing large do not carry its state.
         Piece::Shared(content, range) => Box::pin(outbox.send_shared(stream, place, &content, range)).await,
         Piece::File(file, range) => Box::pin(transfer::send_file(stream, shard, place, outbox, file, range)).await,
     }
@@ -203,9 +201,8 @@ mod tests {
     fn a_connection_is_small() {
         let executor = glommio::LocalExecutorBuilder::default().make().expect("io_uring works here");
         let bytes = executor.run(async {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let address = listener.local_addr().expect("it is bound");
-            let stream = TcpStream::connect(address).await.expect("it listens");
+            let (socket, _) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+            let stream = Stream::new(socket.into(), None);
             let options = Options {
                 sites: Arc::from([site::Options::default()]),
                 hosts: Arc::from([Hosts::new([(0, &[][..])]).expect("no name is wrong")]),

@@ -5,12 +5,11 @@
 
 use super::close::Close;
 use super::roster::{Phase, Place};
-use super::socket;
 use crate::shard::Buffers;
+use crate::socket::Stream;
 use crate::storage::shared::SharedContent;
-use futures_lite::AsyncWriteExt;
-use glommio::net::TcpStream;
 use std::ops::Range;
+use std::pin::pin;
 
 /// The bytes of one connection that are to go out.
 #[derive(Default)]
@@ -21,9 +20,6 @@ pub(super) struct Outbox {
 /// Content up to this is copied behind its head: a copy of a few KiB costs less than a second
 /// system call, and lets pipelined answers leave together.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
-
-/// Bytes that are copied to wait for a socket with: the engine has no other way to wait for one that takes more.
-const WAITING_BYTES: usize = 4 * 1024;
 
 /// Gathered bytes from which on an outbox wants to be sent.
 const GATHERED_BYTES_MAX: usize = 64 * 1024;
@@ -43,14 +39,14 @@ impl Outbox {
     }
 
     /// Puts `content` behind what is there, and sends both unless they are small.
-    pub(super) async fn send(&mut self, stream: &mut TcpStream, place: &Place, content: &[u8]) -> Result<(), Close> {
+    pub(super) async fn send(&mut self, stream: &mut Stream, place: &Place, content: &[u8]) -> Result<(), Close> {
         if content.len() <= COPIED_BYTES_MAX {
             self.buffer.extend_from_slice(content);
             return Ok(());
         }
         // One call for both: a head that travels alone is a small packet that wakes the client
         // for nothing.
-        let sent = socket::send_now(stream, [&self.buffer, content])?;
+        let sent = stream.send_now([&self.buffer, content])?;
         let head_bytes = self.buffer.len();
         if sent < head_bytes {
             send_all(stream, place, &self.buffer[sent..]).await?;
@@ -62,7 +58,7 @@ impl Outbox {
     /// Sends what is there, and behind it a part of shared content, which the kernel takes from where it lies.
     pub(super) async fn send_shared(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         place: &Place,
         content: &SharedContent,
         range: Range<u64>,
@@ -70,9 +66,8 @@ impl Outbox {
         if range.end - range.start <= COPIED_BYTES_MAX as u64 {
             return self.copy_shared(content, range);
         }
-        socket::set_nonblocking(stream)?;
         // Held back until content follows: a head that travels alone is a small packet that wakes the client for nothing.
-        let sent = socket::send_more_now(stream, &self.buffer)?;
+        let sent = stream.send_more_now(&self.buffer)?;
         if sent < self.buffer.len() {
             send_all(stream, place, &self.buffer[sent..]).await?;
         }
@@ -80,10 +75,8 @@ impl Outbox {
         let mut next = range.start;
         while next < range.end {
             place.begin(Phase::Send);
-            match socket::send_file_now(stream, content.descriptor(), next..range.end)? {
-                0 => next += self.send_next(stream, place, content, next..range.end).await?,
-                count => next += count,
-            }
+            let sending = pin!(stream.send_file(content.descriptor(), next..range.end));
+            next += place.guard(sending).await??;
             glommio::executor().yield_if_needed().await;
         }
         Ok(())
@@ -99,25 +92,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends the next few bytes in the usual way, which waits until the socket takes some.
-    async fn send_next(
-        &mut self,
-        stream: &mut TcpStream,
-        place: &Place,
-        content: &SharedContent,
-        range: Range<u64>,
-    ) -> Result<u64, Close> {
-        let count = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(WAITING_BYTES);
-        self.buffer.resize(count, 0);
-        let read = content.read(range.start, &mut self.buffer).map_err(std::io::Error::from)?;
-        // A write takes what there is room for; what it left is sent from where it lies.
-        let written = place.guard(stream.write(&self.buffer[..read])).await;
-        self.buffer.clear();
-        Ok(written?? as u64)
-    }
-
     /// Sends what is there.
-    pub(super) async fn flush(&mut self, stream: &mut TcpStream, place: &Place) -> Result<(), Close> {
+    pub(super) async fn flush(&mut self, stream: &mut Stream, place: &Place) -> Result<(), Close> {
         if !self.buffer.is_empty() {
             send_all(stream, place, &self.buffer).await?;
             self.buffer.clear();
@@ -132,10 +108,10 @@ impl Outbox {
 }
 
 /// Sends `bytes`, waiting for the peer to take them; the deadline is for each time it takes some.
-async fn send_all(stream: &mut TcpStream, place: &Place, mut bytes: &[u8]) -> Result<(), Close> {
+async fn send_all(stream: &mut Stream, place: &Place, mut bytes: &[u8]) -> Result<(), Close> {
     while !bytes.is_empty() {
         place.begin(Phase::Send);
-        let count = place.guard(stream.write(bytes)).await??;
+        let count = place.guard(pin!(stream.write(bytes))).await??;
         bytes = &bytes[count..];
     }
     Ok(())

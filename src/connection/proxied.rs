@@ -8,13 +8,13 @@ use super::inbox::{Fill, Inbox};
 use super::roster::{Phase, Place};
 use crate::http::proxy_header::{self, Parse, ProxyHeader};
 use crate::shard::{Peer, Shard};
-use glommio::net::TcpStream;
+use crate::socket::Stream;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 /// Reads the header, and gives the address of the client.
 pub(super) async fn client(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     peer: &Peer,
     shard: &Rc<Shard>,
     place: &Place,

@@ -7,9 +7,9 @@ use super::close::Close;
 use super::outbox::Outbox;
 use super::roster::{Phase, Place};
 use crate::shard::{ReadAheadPermit, Shard};
+use crate::socket::Stream;
 use crate::storage::file::{OpenFile, ReadFault, SpanBytes};
 use crate::storage::span::{self, AlignedSpan};
-use glommio::net::TcpStream;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ const WINDOW_SPANS: usize = 4;
 
 /// Sends the bytes `range` of `file` behind what the outbox holds.
 pub(super) async fn send_file(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     shard: &Rc<Shard>,
     place: &Place,
     outbox: &mut Outbox,

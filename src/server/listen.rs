@@ -104,20 +104,15 @@ fn open_tcp(address: SocketAddr, workers: usize, backlog: i32) -> std::io::Resul
 /// Whoever may enter the directory of a socket may connect to it, as with other web servers.
 const SOCKET_FILE_MODE: u32 = 0o666;
 
-/// The shortest that there is: a tick of the kernel.
-const ACCEPT_TIMEOUT: Duration = Duration::from_millis(1);
-
 fn open_unix(path: &Path, workers: usize, backlog: i32) -> std::io::Result<Opened> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // All workers share the flags of this one socket. The engine makes it non-blocking for the moment of an accept, and
-    // may be undone by another worker: without a timeout it would then hold up its worker until the next client comes.
-    socket.set_read_timeout(Some(ACCEPT_TIMEOUT))?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     patiently(|| {
         remove_stale(path)?;
         socket.bind(&SockAddr::unix(path)?)
     })?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_FILE_MODE))?;
     socket.listen(backlog)?;
+    // All workers share this one socket.
     let sockets = (0..workers).map(|_| socket.try_clone()).collect::<std::io::Result<_>>()?;
     Ok((Address::Unix(path.to_owned()), sockets))
 }
@@ -174,7 +169,7 @@ fn open_one(address: SocketAddr, backlog: i32) -> std::io::Result<Socket> {
 }
 
 fn unbound(address: SocketAddr) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // So that a restart need not wait for the connections of the one before (TIME_WAIT).
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {

@@ -1,17 +1,24 @@
-//! Flags of the workers' rings that the engine does not know.
+//! What the engine asks of its rings, and does not know to ask.
 //!
-//! The engine creates its rings through a C function of the liburing that it brings along. The
-//! linker sends the calls of that function here (`--wrap`, see build.rs), and the flag is added
-//! on the way. With IORING_SETUP_COOP_TASKRUN a completion does not interrupt the thread that
+//! The engine calls its rings through C functions of the liburing that it brings along. The
+//! linker sends the calls of three of them here (`--wrap`, see build.rs).
+//!
+//! Making a ring: a flag is added. With IORING_SETUP_COOP_TASKRUN a completion does not interrupt the thread that
 //! waits for it anyway: a third less CPU for a small request. (DEFER_TASKRUN, the next step,
 //! would hang this engine: it looks at completions without entering the kernel.)
 //!
-//! Invariant: where the kernel does not know the flag (before 5.19), rings are made without it.
+//! Waiting for a ring: the sockets are waited for with it (`socket::readiness`). Handing requests to a ring: the moment
+//! in which an engine that is too busy to wait looks at the sockets all the same.
+//!
+//! Invariant: where the kernel does not know the flag (before 5.19), rings are made without it. A thread without
+//! sockets has its calls passed on as they are.
 
 // A C function has to be defined and another one called; both are argued where they stand.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_uint};
+use crate::socket::readiness::{self, Woken};
+use rustix::io::Errno;
+use std::ffi::{c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// `IORING_SETUP_COOP_TASKRUN` of the kernel's `io_uring.h`.
@@ -43,12 +50,29 @@ pub fn describe() -> &'static str {
 
 unsafe extern "C" {
     fn __real___sys_io_uring_setup(entries: c_uint, params: *mut SetupParams) -> c_int;
+    fn __real___sys_io_uring_enter(
+        ring: c_int,
+        submitted: c_uint,
+        awaited: c_uint,
+        flags: c_uint,
+        signals: *mut c_void,
+    ) -> c_int;
+    fn __real___sys_io_uring_enter2(
+        ring: c_int,
+        submitted: c_uint,
+        awaited: c_uint,
+        flags: c_uint,
+        argument: *mut c_void,
+        argument_bytes: c_int,
+    ) -> c_int;
+    fn __errno_location() -> *mut c_int;
 }
 
 /// Stands in for liburing's `__sys_io_uring_setup`: a descriptor, or -1 and errno.
 // SAFETY: the name is reserved for this purpose by the linker's --wrap.
 #[unsafe(no_mangle)]
 extern "C" fn __wrap___sys_io_uring_setup(entries: c_uint, params: *mut SetupParams) -> c_int {
+    readiness::ring_was_made();
     // SAFETY: liburing passes a pointer to a whole io_uring_params, of which ours is the start,
     // and keeps it to itself during the call.
     let asked = unsafe { (*params).flags };
@@ -58,8 +82,7 @@ extern "C" fn __wrap___sys_io_uring_setup(entries: c_uint, params: *mut SetupPar
             (*params).flags = asked | SETUP_COOP_TASKRUN;
             __real___sys_io_uring_setup(entries, params)
         };
-        if ring >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(rustix::io::Errno::INVAL.raw_os_error())
-        {
+        if ring >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(Errno::INVAL.raw_os_error()) {
             IN_FORCE.store(asked | SETUP_COOP_TASKRUN, Ordering::Relaxed);
             return ring;
         }
@@ -71,6 +94,43 @@ extern "C" fn __wrap___sys_io_uring_setup(entries: c_uint, params: *mut SetupPar
         (*params).flags = asked;
         __real___sys_io_uring_setup(entries, params)
     }
+}
+
+/// Stands in for liburing's `__sys_io_uring_enter`, by which it hands requests to a ring: their number, or -1 and errno.
+// SAFETY: the name is reserved for this purpose by the linker's --wrap.
+#[unsafe(no_mangle)]
+extern "C" fn __wrap___sys_io_uring_enter(
+    ring: c_int,
+    submitted: c_uint,
+    awaited: c_uint,
+    flags: c_uint,
+    signals: *mut c_void,
+) -> c_int {
+    readiness::glance();
+    // SAFETY: the call that liburing was about to make, with its arguments.
+    unsafe { __real___sys_io_uring_enter(ring, submitted, awaited, flags, signals) }
+}
+
+/// Stands in for liburing's `__sys_io_uring_enter2`, by which it waits for completions.
+// SAFETY: the name is reserved for this purpose by the linker's --wrap.
+#[unsafe(no_mangle)]
+extern "C" fn __wrap___sys_io_uring_enter2(
+    ring: c_int,
+    submitted: c_uint,
+    awaited: c_uint,
+    flags: c_uint,
+    argument: *mut c_void,
+    argument_bytes: c_int,
+) -> c_int {
+    // A wait without a time limit, after all was handed in: the engine's sleep.
+    if awaited > 0 && submitted == 0 && argument.is_null() && readiness::wait(ring) == Woken::Tasks {
+        // As if a signal had come: the engine then looks for something to run.
+        // SAFETY: the C library's own place of this thread's errno.
+        unsafe { *__errno_location() = Errno::INTR.raw_os_error() };
+        return -1;
+    }
+    // SAFETY: the call that liburing was about to make, with its arguments.
+    unsafe { __real___sys_io_uring_enter2(ring, submitted, awaited, flags, argument, argument_bytes) }
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
 use crate::shard::Shard;
+use crate::socket::{Listener, Stream};
 use futures_lite::{AsyncReadExt, FutureExt, future};
-use glommio::net::{TcpListener, TcpStream, UnixStream};
+use glommio::net::UnixStream;
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, Task};
 use rustix::io::Errno;
@@ -21,7 +22,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::Socket;
 use std::future::poll_fn;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -124,12 +125,13 @@ async fn work(
     let mut tasks = vec![glommio::spawn_local(keep_house(shard.clone()))];
     for (listener, socket) in &assignment.listeners {
         let door = Door { listener: *listener, is_proxied: options.listen[*listener].is_proxied };
-        let socket = socket.try_clone().map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
-        // SAFETY: the descriptor is given away by into_raw_fd and owned by the listener from here.
-        let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
+        let listener = socket
+            .try_clone()
+            .and_then(Listener::new)
+            .map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
         tasks.push(glommio::spawn_local(accept(listener, door, shard.clone(), roster.clone())));
     }
-    // SAFETY: as above, for the stream that says stop.
+    // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
     let mut stop = unsafe { UnixStream::from_raw_fd(assignment.stop.into_raw_fd()) };
     ready();
 
@@ -215,7 +217,7 @@ async fn keep_house(shard: Rc<Shard>) {
 /// Connections accepted in a row before the others have their turn.
 const ACCEPTED_IN_A_ROW_MAX: usize = 32;
 
-async fn accept(listener: TcpListener, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
+async fn accept(listener: Listener, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
     let mut backoff = Backoff::default();
     let mut in_a_row = 0;
     loop {
@@ -225,7 +227,6 @@ async fn accept(listener: TcpListener, door: Door, shard: Rc<Shard>, roster: Rc<
                 start(stream, door, &shard, &roster);
             }
             Err(error) => {
-                let error = error.into();
                 // Another worker that stops has shut down the socket that they share; this one is told in a moment.
                 if Errno::from_io_error(&error) == Some(Errno::INVAL) {
                     future::pending::<()>().await;
@@ -244,11 +245,7 @@ async fn accept(listener: TcpListener, door: Door, shard: Rc<Shard>, roster: Rc<
 }
 
 /// Serves a connection in a task of its own; a panic in it ends there.
-fn start(stream: TcpStream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
-    // SAFETY: the descriptor belongs to `stream`, which outlives this borrow.
-    let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    // The engine's quick accept leaves it out. Failing would harm nobody but a future child.
-    let _ = rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC);
+fn start(stream: Stream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
     let serving = fault::in_connection(connection::serve(stream, door, shard.clone(), roster.clone()));
     // The panic hook has told of a panic; there is nothing left to do about it.
     glommio::spawn_local(AssertUnwindSafe(serving).catch_unwind()).detach();
@@ -258,12 +255,9 @@ fn start(stream: TcpStream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) 
 /// listening. A close alone would come late: a ring may still hold the socket, the kernel takes
 /// rings down in its own time, and until then clients would queue where nobody accepts.
 fn stop_listening(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
-    if socket.set_nonblocking(true).is_err() {
-        return;
-    }
-    while let Ok((accepted, _)) = socket.accept() {
-        // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
-        start(unsafe { TcpStream::from_raw_fd(accepted.into_raw_fd()) }, door, shard, roster);
+    let listener = socket.try_clone().and_then(Listener::new);
+    while let Some(stream) = listener.as_ref().ok().and_then(|listener| listener.accept_now().ok()) {
+        start(stream, door, shard, roster);
     }
     // It can only fail on a socket that does not listen any more.
     let _ = socket.shutdown(Shutdown::Read);

@@ -137,7 +137,7 @@ fn a_stale_socket_is_replaced() {
 }
 
 /// All workers accept on one socket. One of them was once stuck in accept(2) until the next client came, because another
-/// had undone the flag that keeps it from waiting: one start in ten never got as far as serving.
+/// had undone the flag that keeps it from waiting: one start in ten never got as far as serving. (Now nobody changes it.)
 #[test]
 fn quiet_sockets_hold_no_worker_up() {
     let (site, _) = site();

@@ -1,0 +1,150 @@
+//! One connection: read, write, send from files, and wait for the other side.
+//!
+//! Invariant: every attempt is made before it is waited for, so that a socket that is ready costs one call, and one that
+//! is closed before it ever has to wait is in no set.
+
+use super::readiness::{Interest, Registration};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::task::{Context, Poll};
+
+/// A connection, TCP or of a Unix socket.
+#[derive(Debug)]
+pub struct Stream {
+    descriptor: OwnedFd,
+    registration: Option<Registration>,
+    peer: Option<IpAddr>,
+}
+
+/// The most that one call sends from a file: others on this core have their turn in between.
+const SENDFILE_BYTES_MAX: u64 = 1024 * 1024;
+
+impl Stream {
+    /// A connection that was accepted, non-blocking, from this peer; none on a Unix socket, nor where it is not known.
+    pub fn new(descriptor: OwnedFd, peer: Option<IpAddr>) -> Stream {
+        Stream { descriptor, registration: None, peer }
+    }
+
+    /// The address of the other end; none on a Unix socket.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    /// Reads what is there; zero bytes are the end.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<std::io::Result<usize>> {
+        loop {
+            if self.is_waiting(Interest::Read, cx) {
+                return Poll::Pending;
+            }
+            match rustix::net::recv(&self.descriptor, &mut *buffer, RecvFlags::empty()) {
+                Ok((count, _)) => {
+                    if let Some(registration) = self.registration.as_ref().filter(|_| count < buffer.len()) {
+                        registration.use_up_read();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(Errno::AGAIN) => self.enter(Interest::Read)?,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Poll::Ready(Err(errno.into())),
+            }
+        }
+    }
+
+    /// Reads what is there, once something is; zero bytes are the end.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, buffer)).await
+    }
+
+    /// Sends as much as the socket takes, once it takes some.
+    pub async fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        poll_fn(|cx| {
+            loop {
+                if self.is_waiting(Interest::Write, cx) {
+                    return Poll::Pending;
+                }
+                match rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL) {
+                    Ok(count) => return Poll::Ready(Ok(count)),
+                    Err(Errno::AGAIN) => self.enter(Interest::Write)?,
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Poll::Ready(Err(errno.into())),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Sends as much of two pieces, in one call, as the socket takes now.
+    pub fn send_now(&self, pieces: [&[u8]; 2]) -> std::io::Result<usize> {
+        let mut no_control = SendAncillaryBuffer::default();
+        let pieces = pieces.map(IoSlice::new);
+        none_or_some(rustix::net::sendmsg(&self.descriptor, &pieces, &mut no_control, SendFlags::NOSIGNAL))
+    }
+
+    /// Sends as much of `bytes` as the socket takes now, and tells the kernel that more follows.
+    pub fn send_more_now(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        none_or_some(rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL | SendFlags::MORE))
+    }
+
+    /// Sends some of `range` of a file in memory, once the socket takes some.
+    pub async fn send_file(&mut self, file: BorrowedFd<'_>, range: Range<u64>) -> std::io::Result<u64> {
+        let count = usize::try_from((range.end - range.start).min(SENDFILE_BYTES_MAX)).expect("at most a MiB");
+        poll_fn(|cx| {
+            loop {
+                if self.is_waiting(Interest::Write, cx) {
+                    return Poll::Pending;
+                }
+                let mut position = range.start;
+                match rustix::fs::sendfile(&self.descriptor, file, Some(&mut position), count) {
+                    Ok(count) => return Poll::Ready(Ok(count as u64)),
+                    Err(Errno::AGAIN) => self.enter(Interest::Write)?,
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Poll::Ready(Err(errno.into())),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether bytes wait in the socket that nobody has read.
+    pub fn has_unread(&self) -> bool {
+        matches!(rustix::net::recv(&self.descriptor, &mut [0u8; 1], RecvFlags::PEEK), Ok((1.., _)))
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn shut_down(&self) -> std::io::Result<()> {
+        Ok(rustix::net::shutdown(&self.descriptor, Shutdown::Write)?)
+    }
+
+    /// Whether the task is to be woken later; a socket that never had to wait is tried.
+    fn is_waiting(&self, interest: Interest, cx: &Context<'_>) -> bool {
+        self.registration.as_ref().is_some_and(|registration| registration.poll(interest, cx).is_pending())
+    }
+
+    /// After an attempt in vain: from here on, what the socket is ready for is an event.
+    fn enter(&mut self, interest: Interest) -> std::io::Result<()> {
+        match &self.registration {
+            Some(registration) => {
+                registration.use_up(interest);
+                registration.widen(&self.descriptor, interest)?;
+            }
+            None => self.registration = Some(Registration::new(&self.descriptor, interest)?),
+        }
+        Ok(())
+    }
+}
+
+fn none_or_some(sent: Result<usize, Errno>) -> std::io::Result<usize> {
+    match sent {
+        Ok(count) => Ok(count),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        Err(errno) => Err(errno.into()),
+    }
+}
