@@ -12,6 +12,7 @@ use crate::http::respond::RepresentationMetadata;
 use crate::http::target::SitePath;
 use crate::http::validator::Validators;
 use crate::storage::file::{Identity, Opened, ReadFault};
+use crate::storage::opening::Opening;
 use crate::storage::root::Found;
 use crate::storage::shared::{Filling, SharedContent};
 use crate::storage::span;
@@ -49,13 +50,18 @@ impl Site {
     }
 
     async fn load_now(&self, loading: &Loading<'_>, found: Found) -> Result<Located, Errno> {
+        let whole_bytes_max = self.catalogue.content_bytes_max.min(SHARED_BYTES_MIN - 1);
         let mut attempts = 0;
         let (identity, body) = loop {
             attempts += 1;
-            let opened = found.open().await?;
-            let identity = opened.identity();
+            let opening = found.open(whole_bytes_max).await?;
+            let identity = opening.identity();
             let settled = !is_unsettled(&identity, loading.now.date);
-            match read_whole(&self.catalogue, opened, settled).await {
+            let body = match opening {
+                Opening::Content(_, bytes) => Ok(Body::Held(Rc::from(bytes))),
+                Opening::File(opened) => read_whole(&self.catalogue, opened, settled).await,
+            };
+            match body {
                 Ok(body) => break (identity, body),
                 Err(ReadFault::Changed) if attempts < READ_ATTEMPTS_MAX => {}
                 Err(fault) => {

@@ -1,7 +1,7 @@
 //! One open regular file: the facts of the moment it was opened, and reads through the ring.
 //!
-//! Reads are direct (O_DIRECT, past the page cache) where the file system can, and buffered reads
-//! of the ring where it cannot (FUSE, some overlays). Both are asynchronous.
+//! Reads are direct (O_DIRECT, past the page cache) where the file is large and the file system can, and buffered reads
+//! of the ring where it is small or the file system cannot (FUSE, some overlays). Both are asynchronous.
 //!
 //! Invariant: bytes are given out only while the file is the version that was opened. One that
 //! shrank or was rewritten ends the reading with [`ReadFault::Changed`], never with other bytes.
@@ -12,7 +12,7 @@
 use super::refusal::Refusal;
 use super::span::AlignedSpan;
 use glommio::io::{BufferedFile, ReadResult};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -95,14 +95,26 @@ pub enum Patience {
     AsNeeded,
 }
 
-/// The kind and the identity of an open descriptor, O_PATH ones included.
-pub fn facts(fd: impl AsFd, patience: Patience) -> Result<(Kind, Identity), Errno> {
+/// What is known of an open descriptor.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// What kind of thing it refers to.
+    pub kind: Kind,
+    /// Which version of which thing.
+    pub identity: Identity,
+    /// Opening the file reads more than its inode: it is encrypted, or verified against digests.
+    pub is_prepared_at_open: bool,
+}
+
+/// The facts of an open descriptor, O_PATH ones included.
+pub fn facts(fd: impl AsFd, patience: Patience) -> Result<Facts, Errno> {
     let patience = match patience {
         Patience::Never => AtFlags::STATX_DONT_SYNC,
         Patience::AsNeeded => AtFlags::empty(),
     };
     let facts = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH | patience, StatxFlags::BASIC_STATS)?;
-    Ok((Kind::of(&facts), Identity::of(&facts)))
+    let is_prepared_at_open = facts.stx_attributes.intersects(StatxAttributes::ENCRYPTED | StatxAttributes::VERITY);
+    Ok(Facts { kind: Kind::of(&facts), identity: Identity::of(&facts), is_prepared_at_open })
 }
 
 /// Why a read gave no bytes.
@@ -126,7 +138,7 @@ pub struct OpenFile {
     direct: Cell<bool>,
 }
 
-/// A descriptor opened for reading on the blocking pool, not yet bound to an executor.
+/// A descriptor opened for reading, not yet bound to an executor.
 #[derive(Debug)]
 pub struct Opened {
     fd: OwnedFd,
@@ -138,26 +150,14 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens what `path_fd`, an O_PATH descriptor of a regular file, refers to. May block: not
-    /// for an executor's thread.
-    ///
-    /// Going through /proc/self/fd opens this very file, whatever has become of its name.
-    pub fn open(path_fd: &OwnedFd) -> Result<Opened, Errno> {
-        let path = format!("/proc/self/fd/{}", path_fd.as_raw_fd());
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let (fd, direct) = match rustix::fs::open(&path, flags | OFlags::DIRECT, Mode::empty()) {
-            Ok(fd) => (fd, true),
-            // EINVAL: a file system without direct reads.
-            Err(Errno::INVAL) => (rustix::fs::open(&path, flags, Mode::empty())?, false),
-            Err(errno) => return Err(errno),
-        };
-        let (_, mut identity) = facts(&fd, Patience::AsNeeded)?;
-        let mut beginning = None;
-        if is_recent(&identity) {
-            beginning = Some(read_beginning(&path)?);
-            // Asked again, so that the beginning is of this version or of none.
-            (_, identity) = facts(&fd, Patience::AsNeeded)?;
-        }
+    /// Of a descriptor that was opened with NONBLOCK, and with O_DIRECT where it is `direct`; the file had this
+    /// identity after that.
+    pub(super) fn new(
+        fd: OwnedFd,
+        direct: bool,
+        identity: Identity,
+        beginning: Option<Box<[u8]>>,
+    ) -> Result<Opened, Errno> {
         // NONBLOCK guarded the open only; on regular files it would make the ring give up reads
         // that must wait for the disk.
         let status = if direct { OFlags::DIRECT } else { OFlags::empty() };
@@ -188,24 +188,11 @@ impl Opened {
 /// A file modified this recently is taken for one that may still be appended to.
 const RECENT: Duration = Duration::from_secs(2);
 
-/// Bytes by which a file that was rewritten is told from one that was appended to.
-const BEGINNING_BYTES: usize = 4096;
-
 /// Whether the file was modified just now.
-fn is_recent(identity: &Identity) -> bool {
+pub(super) fn is_recent(identity: &Identity) -> bool {
     let modified = Duration::new(u64::try_from(identity.modified.seconds).unwrap_or(0), identity.modified.nanoseconds);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     modified + RECENT >= now
-}
-
-/// The first bytes of a file. May block.
-fn read_beginning(path: &str) -> Result<Box<[u8]>, Errno> {
-    // By a descriptor of its own, for a direct one wants aligned memory.
-    let plain = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
-    let mut beginning = vec![0; BEGINNING_BYTES];
-    let count = rustix::io::pread(plain, &mut beginning[..], 0)?;
-    beginning.truncate(count);
-    Ok(beginning.into_boxed_slice())
 }
 
 impl OpenFile {
@@ -241,7 +228,7 @@ impl OpenFile {
     /// Whether the bytes of the opened version can still be read from the file. One that was at
     /// rest must not have been written to at all; one that was being written may have grown.
     async fn is_unchanged(&self) -> Result<bool, ReadFault> {
-        let (_, now) = facts(&self.fd, Patience::Never).map_err(|errno| ReadFault::Failed(errno.into()))?;
+        let now = facts(&self.fd, Patience::Never).map_err(|errno| ReadFault::Failed(errno.into()))?.identity;
         if now.modified == self.identity.modified && now.length == self.identity.length {
             return Ok(true);
         }

@@ -1,17 +1,20 @@
 //! The disk: open beneath a root, read without stalling, remember within bounds.
 //!
-//! [`root`] opens by path and never leaves its directory; [`directory`] reads what is in one; [`mod@file`]
-//! reads an open file through the ring, in the aligned spans that [`span`] computes; [`cache`]
+//! [`root`] looks up by path and never leaves its directory; [`directory`] reads what is in one; [`opening`] opens
+//! what was found, at once where the [`file_system`] is known not to wait, and reads a small file from the page cache;
+//! [`mod@file`] reads an open file through the ring, in the aligned spans that [`span`] computes; [`cache`]
 //! remembers, [`shared`] for all workers at once; [`refusal`] says in four words why something cannot be served; [`pool`] runs elsewhere
 //! what may block; [`flight`] lets many wait for one fetch.
 //!
-//! Invariant: nothing here blocks the executor. What may touch the disk goes through the ring or
-//! to the blocking pool.
+//! Invariant: nothing here blocks the executor. It takes what the kernel holds in memory; what may touch the disk goes
+//! through the ring or to the blocking pool.
 
 pub mod cache;
 pub mod directory;
 pub mod file;
+pub mod file_system;
 pub mod flight;
+pub mod opening;
 pub mod pool;
 pub mod refusal;
 pub mod root;

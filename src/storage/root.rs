@@ -1,14 +1,17 @@
 //! A document root: paths are resolved beneath its descriptor and never lead out of it.
 //!
 //! Look-ups try the kernel's name cache first, on the executor; only what is not in it goes to
-//! the blocking pool, where the disk may be waited for.
+//! the blocking pool, where the disk may be waited for. A file that was found in the name cache is
+//! opened on the executor too, where its file system is known not to wait for that.
 //!
 //! Invariant: unless all symlinks are to be followed, what a look-up returns lay beneath the root when it was
 //! resolved, whatever symlinks are in the tree and whoever renames within it meanwhile (openat2 with
 //! RESOLVE_BENEATH).
 
 use super::directory::{self, Directory};
-use super::file::{Identity, Kind, Opened, Patience, facts};
+use super::file::{Facts, Identity, Kind, Patience, facts};
+use super::file_system::{FileSystem, Medium};
+use super::opening::{self, Opening};
 use super::pool;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -24,9 +27,16 @@ use std::sync::Arc;
 pub struct Root {
     path: Arc<Path>,
     /// Replaced when the path comes to name another directory: a deployment may switch a symlink.
-    directory: RefCell<Arc<OwnedFd>>,
+    directory: RefCell<Arc<Base>>,
     /// Cleared for good when the kernel does not know RESOLVE_CACHED (before 5.12).
     cached_look_ups: Cell<bool>,
+}
+
+/// The directory that a root's path names.
+#[derive(Debug)]
+struct Base {
+    fd: OwnedFd,
+    file_system: FileSystem,
 }
 
 /// Which symbolic links a look-up follows.
@@ -55,25 +65,33 @@ impl Symlinks {
 pub struct Found {
     /// An O_PATH descriptor: it names the thing, and cannot read it.
     path_fd: Arc<OwnedFd>,
-    kind: Kind,
-    identity: Identity,
+    facts: Facts,
+    /// Where its content is, if it can be opened without waiting.
+    medium: Option<Medium>,
 }
 
 impl Found {
     /// What kind of thing it is.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.facts.kind
     }
 
-    /// Its identity now.
+    /// Its identity when it was looked up.
     pub fn identity(&self) -> Identity {
-        self.identity
+        self.facts.identity
     }
 
-    /// Opens the file for reading, on the blocking pool.
-    pub async fn open(&self) -> Result<Opened, Errno> {
+    /// Opens the file for reading, and reads it, if that waits for nothing and it has at most `whole_bytes_max`: at
+    /// once where it can, and on the blocking pool where it cannot.
+    pub async fn open(&self, whole_bytes_max: u64) -> Result<Opening, Errno> {
+        let identity = self.facts.identity;
+        if let Some(medium) = self.medium {
+            if let Some(opening) = opening::at_once(&self.path_fd, identity, medium, whole_bytes_max)? {
+                return Ok(opening);
+            }
+        }
         let path_fd = self.path_fd.clone();
-        pool::run(move || Opened::open(&path_fd)).await
+        pool::run(move || opening::patiently(&path_fd, identity, whole_bytes_max)).await
     }
 }
 
@@ -83,7 +101,7 @@ impl Root {
     pub fn open(path: &Path) -> std::io::Result<Root> {
         let directory = open_directory(path)?;
         // A look-up that a filter forbids would else make every file seem forbidden.
-        resolve(&directory, b".", BENEATH)?;
+        resolve(&directory.fd, b".", BENEATH)?;
         Ok(Root {
             path: Arc::from(path),
             directory: RefCell::new(Arc::new(directory)),
@@ -94,17 +112,22 @@ impl Root {
     /// Looks up `relative`, a path without a leading slash, dot segments and NUL.
     pub async fn look_up(&self, relative: &[u8], symlinks: Symlinks) -> Result<Found, Errno> {
         if self.cached_look_ups.get() {
-            match resolve(&self.directory.borrow(), relative, symlinks.flags() | ResolveFlags::CACHED) {
+            let directory = self.directory.borrow();
+            match resolve(&directory.fd, relative, symlinks.flags() | ResolveFlags::CACHED) {
+                // Its name and its inode are in memory, and the descriptor keeps them there.
+                Ok(found) => {
+                    return Ok(Found { medium: directory.file_system.medium_of(&found.facts), ..found });
+                }
                 // Not in the name cache: the disk must be asked, elsewhere.
                 Err(Errno::AGAIN | Errno::XDEV) => {}
                 Err(Errno::INVAL) => self.cached_look_ups.set(false),
-                settled => return settled,
+                Err(errno) => return Err(errno),
             }
         }
         let directory = self.directory.borrow().clone();
         let root = self.path.clone();
         let relative = relative.to_vec();
-        pool::run(move || resolve_patiently(&directory, &root, &relative, symlinks)).await
+        pool::run(move || resolve_patiently(&directory.fd, &root, &relative, symlinks)).await
     }
 
     /// Lists the directory at `relative`: at most `entries_max` of its entries, and of these only
@@ -121,13 +144,13 @@ impl Root {
         let root = self.path.clone();
         let mut relative = relative.to_vec();
         pool::run(move || {
-            let found = resolve_patiently(&root_directory, &root, &relative, symlinks)?;
+            let found = resolve_patiently(&root_directory.fd, &root, &relative, symlinks)?;
             if !relative.is_empty() && !relative.ends_with(b"/") {
                 relative.push(b'/');
             }
             directory::read(&found.path_fd, entries_max, keep, |name| {
-                let target = resolve_patiently(&root_directory, &root, &[&relative, name].concat(), symlinks)?;
-                Ok((target.kind, target.identity))
+                let target = resolve_patiently(&root_directory.fd, &root, &[&relative, name].concat(), symlinks)?;
+                Ok((target.facts.kind, target.facts.identity))
             })
         })
         .await
@@ -140,7 +163,7 @@ impl Root {
         let current = self.directory.borrow().clone();
         let other = pool::run(move || {
             let there = rustix::fs::stat(&*path).ok()?;
-            let here = rustix::fs::fstat(&*current).ok()?;
+            let here = rustix::fs::fstat(&current.fd).ok()?;
             let same = (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino);
             if same { None } else { open_directory(&path).ok() }
         })
@@ -158,17 +181,18 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGIC
 /// again is what openat2(2) advises. Bounded, for a busy tree could go on for ever.
 const RACES_MAX: usize = 16;
 
-fn open_directory(path: &Path) -> std::io::Result<OwnedFd> {
-    let directory = rustix::fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(directory)
+fn open_directory(path: &Path) -> std::io::Result<Base> {
+    let fd = rustix::fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file_system = FileSystem::of(&fd)?;
+    Ok(Base { fd, file_system })
 }
 
 fn resolve(directory: &OwnedFd, relative: &[u8], flags: ResolveFlags) -> Result<Found, Errno> {
     let relative = if relative.is_empty() { b"." } else { relative };
     let path_fd = rustix::fs::openat2(directory, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)?;
     let patience = if flags.contains(ResolveFlags::CACHED) { Patience::Never } else { Patience::AsNeeded };
-    let (kind, identity) = facts(&path_fd, patience)?;
-    Ok(Found { path_fd: Arc::new(path_fd), kind, identity })
+    let facts = facts(&path_fd, patience)?;
+    Ok(Found { path_fd: Arc::new(path_fd), facts, medium: None })
 }
 
 /// A look-up that may wait for the disk.
