@@ -17,6 +17,7 @@ use crate::site::catalogue::Catalogue;
 use crate::site::gate::Gate;
 use crate::site::hosts::Hosts;
 use crate::site::{self, Site};
+use crate::socket::bulk::Bulk;
 use crate::storage::cache::Budget;
 use crate::storage::root::Root;
 use std::cell::{Cell, RefCell};
@@ -87,6 +88,8 @@ pub struct Shard {
     pub clock: Clock,
     /// Spare buffers for heads that come in and answers that go out.
     pub buffers: Buffers,
+    /// Turns of those who send much.
+    pub bulk: Bulk,
     /// Leave to read ahead.
     pub read_ahead: Rc<ReadAhead>,
     /// Set once, when the worker stops: answers then say that the connection closes.
@@ -115,6 +118,7 @@ impl Shard {
             boundary: Boundary::new(random_bits()),
             clock: Clock::new(),
             buffers: Buffers::default(),
+            bulk: Bulk::default(),
             read_ahead: Rc::default(),
             draining: Cell::new(false),
         })

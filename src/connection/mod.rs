@@ -181,7 +181,10 @@ async fn send_piece(
     match piece {
         Piece::Text(bytes) => outbox.send(stream, place, &bytes).await,
         Piece::Held(bytes, range) => outbox.send(stream, place, &bytes[range]).await,
-        Piece::Shared(content, range) => Box::pin(outbox.send_shared(stream, place, &content, range)).await,
+        Piece::Shared(content, range) => {
+            // Boxed, so that the thousands of connections that send nothing large do not carry its state.
+            Box::pin(outbox.send_shared(stream, place, &shard.bulk, &content, range)).await
+        }
         Piece::File(file, range) => Box::pin(transfer::send_file(stream, shard, place, outbox, file, range)).await,
     }
 }

@@ -7,6 +7,7 @@ use super::close::Close;
 use super::roster::{Phase, Place};
 use crate::shard::Buffers;
 use crate::socket::Stream;
+use crate::socket::bulk::Bulk;
 use crate::storage::shared::SharedContent;
 use std::ops::Range;
 use std::pin::pin;
@@ -44,15 +45,47 @@ impl Outbox {
             self.buffer.extend_from_slice(content);
             return Ok(());
         }
-        // One call for both: a head that travels alone is a small packet that wakes the client
-        // for nothing.
-        let sent = stream.send_now([&self.buffer, content])?;
+        self.send_both(stream, place, None, content).await
+    }
+
+    /// The same of a piece of bulk content.
+    pub(super) async fn send_bulk(
+        &mut self,
+        stream: &mut Stream,
+        place: &Place,
+        bulk: &Bulk,
+        content: &[u8],
+    ) -> Result<(), Close> {
+        if content.len() <= COPIED_BYTES_MAX {
+            self.buffer.extend_from_slice(content);
+            return Ok(());
+        }
+        self.send_both(stream, place, Some(bulk), content).await
+    }
+
+    /// Sends what is there and `content`, in one call if the socket takes both: a head that travels alone is a small
+    /// packet that wakes the client for nothing.
+    async fn send_both(
+        &mut self,
+        stream: &mut Stream,
+        place: &Place,
+        bulk: Option<&Bulk>,
+        content: &[u8],
+    ) -> Result<(), Close> {
         let head_bytes = self.buffer.len();
-        if sent < head_bytes {
-            send_all(stream, place, &self.buffer[sent..]).await?;
+        let mut sent = 0;
+        while sent < head_bytes + content.len() {
+            place.begin(Phase::Send);
+            place.guard(pin!(stream.room())).await?;
+            let _turn = match bulk {
+                Some(bulk) => Some(bulk.turn().await),
+                None => None,
+            };
+            let pieces = [&self.buffer[sent.min(head_bytes)..], &content[sent.saturating_sub(head_bytes)..]];
+            sent += stream.send_now(pieces)?;
         }
         self.buffer.clear();
-        send_all(stream, place, &content[sent.saturating_sub(head_bytes)..]).await
+        Ok(())
     }
 
     /// Sends what is there, and behind it a part of shared content, which the kernel takes from where it lies.
@@ -60,24 +93,27 @@ impl Outbox {
         &mut self,
         stream: &mut Stream,
         place: &Place,
+        bulk: &Bulk,
         content: &SharedContent,
         range: Range<u64>,
     ) -> Result<(), Close> {
         if range.end - range.start <= COPIED_BYTES_MAX as u64 {
             return self.copy_shared(content, range);
         }
-        // Held back until content follows: a head that travels alone is a small packet that wakes the client for nothing.
-        let sent = stream.send_more_now(&self.buffer)?;
-        if sent < self.buffer.len() {
-            send_all(stream, place, &self.buffer[sent..]).await?;
-        }
-        self.buffer.clear();
         let mut next = range.start;
         while next < range.end {
             place.begin(Phase::Send);
-            let sending = pin!(stream.send_file(content.descriptor(), next..range.end));
-            next += place.guard(sending).await??;
-            glommio::executor().yield_if_needed().await;
+            place.guard(pin!(stream.room())).await?;
+            let _turn = bulk.turn().await;
+            if !self.buffer.is_empty() {
+                // Held back until content follows, which is in this same turn if the socket takes the head whole.
+                let sent = stream.send_more_now(&self.buffer)?;
+                self.buffer.drain(..sent);
+                if !self.buffer.is_empty() {
+                    continue;
+                }
+            }
+            next += stream.send_file_now(content.descriptor(), next..range.end)?;
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ pub(super) async fn send_file(
         let Some(reading) = window.pop_front() else { return outbox.flush(stream, place).await };
         place.begin(Phase::Disk);
         let bytes = place.guard(reading.task).await?.map_err(|fault| cut_short(&fault))?;
-        outbox.send(stream, place, &bytes).await?;
+        outbox.send_bulk(stream, place, &shard.bulk, &bytes).await?;
     }
 }
 

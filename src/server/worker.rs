@@ -107,7 +107,7 @@ const RING_ENTRIES: usize = 512;
 const IO_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long tasks may run before completions are looked at, when no task waits for anything.
-const PREEMPT_AFTER: Duration = Duration::from_millis(5);
+const PREEMPT_AFTER: Duration = Duration::from_millis(1);
 
 /// Threads a worker has for look-ups and opens that may wait for the disk.
 const BLOCKING_THREADS: usize = 4;

@@ -78,39 +78,38 @@ impl Stream {
         .await
     }
 
-    /// Sends as much of two pieces, in one call, as the socket takes now.
-    pub fn send_now(&self, pieces: [&[u8]; 2]) -> std::io::Result<usize> {
+    /// Waits until the socket may take something, as far as is known without trying.
+    pub async fn room(&mut self) {
+        poll_fn(|cx| if self.is_waiting(Interest::Write, cx) { Poll::Pending } else { Poll::Ready(()) }).await;
+    }
+
+    /// Sends as much of two pieces, in one call, as the socket takes now; after nothing, [`Stream::room`] waits.
+    pub fn send_now(&mut self, pieces: [&[u8]; 2]) -> std::io::Result<usize> {
         let mut no_control = SendAncillaryBuffer::default();
         let pieces = pieces.map(IoSlice::new);
-        none_or_some(rustix::net::sendmsg(&self.descriptor, &pieces, &mut no_control, SendFlags::NOSIGNAL))
+        self.none_or_some(rustix::net::sendmsg(&self.descriptor, &pieces, &mut no_control, SendFlags::NOSIGNAL))
     }
 
     /// Sends as much of `bytes` as the socket takes now, and tells the kernel that more follows.
-    pub fn send_more_now(&self, bytes: &[u8]) -> std::io::Result<usize> {
-        if bytes.is_empty() {
-            return Ok(0);
-        }
-        none_or_some(rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL | SendFlags::MORE))
+    pub fn send_more_now(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.none_or_some(rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL | SendFlags::MORE))
     }
 
-    /// Sends some of `range` of a file in memory, once the socket takes some.
-    pub async fn send_file(&mut self, file: BorrowedFd<'_>, range: Range<u64>) -> std::io::Result<u64> {
+    /// Sends as much of `range` of a file in memory as the socket takes now, within a bound.
+    pub fn send_file_now(&mut self, file: BorrowedFd<'_>, range: Range<u64>) -> std::io::Result<u64> {
         let count = usize::try_from((range.end - range.start).min(SENDFILE_BYTES_MAX)).expect("at most a MiB");
-        poll_fn(|cx| {
-            loop {
-                if self.is_waiting(Interest::Write, cx) {
-                    return Poll::Pending;
-                }
-                let mut position = range.start;
-                match rustix::fs::sendfile(&self.descriptor, file, Some(&mut position), count) {
-                    Ok(count) => return Poll::Ready(Ok(count as u64)),
-                    Err(Errno::AGAIN) => self.enter(Interest::Write)?,
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Poll::Ready(Err(errno.into())),
-                }
-            }
-        })
-        .await
+        let mut position = range.start;
+        let sent = rustix::fs::sendfile(&self.descriptor, file, Some(&mut position), count);
+        self.none_or_some(sent).map(|count| count as u64)
+    }
+
+    fn none_or_some(&mut self, sent: Result<usize, Errno>) -> std::io::Result<usize> {
+        match sent {
+            Ok(count) => Ok(count),
+            Err(Errno::INTR) => Ok(0),
+            Err(Errno::AGAIN) => self.enter(Interest::Write).map(|()| 0),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Whether bytes wait in the socket that nobody has read.
@@ -138,13 +137,5 @@ impl Stream {
             None => self.registration = Some(Registration::new(&self.descriptor, interest)?),
         }
         Ok(())
-    }
-}
-
-fn none_or_some(sent: Result<usize, Errno>) -> std::io::Result<usize> {
-    match sent {
-        Ok(count) => Ok(count),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-        Err(errno) => Err(errno.into()),
     }
 }
