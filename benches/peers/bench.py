@@ -2,6 +2,7 @@
 """Measures otus-httpd beside its peers, round by round on the same work, and prints medians.
 
     bench.py [--otus PATH] [--rounds N] [--seconds N] [--only A,B] [--servers A,B] [--output DIR] [--smoke]
+    bench.py [--otus PATH] [--output DIR] --soak [MINUTES]
 
 Every server has one worker on core 0; the load is on core 1. As root all of it runs in a network
 namespace of its own, with nobody else's traffic and with a congestion control of our choice; it
@@ -14,6 +15,9 @@ at the end, but for DIR/cache.
 
 --smoke is one short round over small documents. The exit status is 1 where otus-httpd answered
 wrongly or not at all. How fast it was never decides.
+
+--soak runs a mixed load on otus-httpd alone, for 10 minutes or as many as are named, and fails where
+its memory or its descriptors grow; see soak.py. It writes nothing.
 """
 
 import argparse
@@ -32,6 +36,7 @@ sys.dont_write_bytecode = True
 import client  # noqa: E402
 import machine  # noqa: E402
 import report  # noqa: E402
+import soak  # noqa: E402
 import works  # noqa: E402
 from chart import chart  # noqa: E402
 from client import Wrong  # noqa: E402
@@ -56,6 +61,8 @@ def main():
         bench = Bench(arguments, Path(scratch))
         about = machine.about(bench, arguments)
         print(report.heading(about), flush=True)
+        if arguments.soak:
+            sys.exit(soaked(bench, arguments.soak))
         for work in scenarios:
             found[work.name] = bench.scenario(work)
             print(report.table(work, found[work.name]), flush=True)
@@ -69,6 +76,17 @@ def main():
     sys.exit(1 if wrong else 0)
 
 
+def soaked(bench, minutes):
+    """The exit status of a soak."""
+    try:
+        wrong = soak.soak(bench, minutes)
+    except Wrong as failure:
+        wrong = [str(failure)]
+    for line in wrong:
+        print(f"FAILED {OURS}: {line}")
+    return 1 if wrong else 0
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description="Measures otus-httpd beside nginx, lighttpd, h2o and caddy.")
     parser.add_argument("--otus", type=Path, default=PROJECT / "target/release/otus-httpd", help="its binary")
@@ -80,6 +98,7 @@ def parse_arguments():
     parser.add_argument("--output", type=Path, default=PROJECT / "target/bench", help="where the results go")
     parser.add_argument("--congestion", default="cubic", help="TCP congestion control of both sides (cubic)")
     parser.add_argument("--smoke", action="store_true", help="one short round: does it run, and are the answers right?")
+    parser.add_argument("--soak", nargs="?", type=float, const=10, metavar="MINUTES", help="a mixed load for long (10)")
     arguments = parser.parse_args()
     if arguments.smoke:
         arguments.rounds, arguments.seconds = 1, 0.3

@@ -97,6 +97,14 @@ class Documents:
             write_large(root / path[1:], self.sizes.cold_bytes, SEED + int(path[6:8]))
         return synced(root)
 
+    def soak(self):
+        """A small document, a page, and one large file."""
+        root = self.fresh("soak")
+        write(root / "small.html", SMALL)
+        write(root / "page.html", random.Random(SEED).randbytes(PAGE_BYTES))
+        write_large(root / self.cold_paths()[0][1:], self.sizes.cold_bytes, SEED)
+        return synced(root)
+
     def many(self):
         """Kept between runs: its making takes longer than its measuring."""
         root = self.cache / f"many-{self.sizes.many_files}x{MANY_BYTES}"

@@ -6,6 +6,8 @@
 pub(crate) mod client;
 pub(crate) mod server;
 pub(crate) mod site;
+pub(crate) mod slow;
+pub(crate) mod throttle;
 
 pub(crate) use client::{Client, Fault, Method, Response};
 pub(crate) use server::Server;

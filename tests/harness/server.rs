@@ -363,6 +363,17 @@ impl Server {
         u32::from_str_radix(flags.trim(), 8).ok()
     }
 
+    /// What all of its threads have read so far, as /proc counts it.
+    pub(crate) fn io(&self) -> Io {
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).expect("our child's counts can be read");
+        let count = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|value| value.trim().parse().ok()).expect("the kernel counts it")
+        };
+        Io { read_bytes: count("read_bytes:"), rchar: count("rchar:") }
+    }
+
     /// Ends it and judges how it ended.
     fn end(&mut self) -> Result<(), String> {
         if self.exited().is_none() {
@@ -396,6 +407,15 @@ impl Drop for Server {
             panic!("{why}:\n{}", self.log());
         }
     }
+}
+
+/// What a process has read (proc_pid_io(5)).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Io {
+    /// Bytes that came from a disk for it: past the page cache, or to fill it.
+    pub(crate) read_bytes: u64,
+    /// Bytes that it asked for by read, pread and sendfile, wherever they came from; not by recv, nor through a ring.
+    pub(crate) rchar: u64,
 }
 
 /// An open descriptor of a server.

@@ -11,6 +11,7 @@ mod conditional;
 mod configuration;
 mod content;
 mod deploy;
+mod disk;
 mod error_pages;
 mod fields;
 mod files;
@@ -31,6 +32,7 @@ mod rules;
 mod shared;
 mod shutdown;
 mod sites;
+mod slow_disk;
 mod startup;
 mod traversal;
 // The faults on demand exist in debug builds only.
