@@ -63,8 +63,9 @@ pub const SERVER: &[Key] = &[
     ),
     key(
         "cache_file_size_max",
-        "`\"16m\"`",
-        "bytes of the largest file that is kept there; larger ones are read from disk, past the page cache",
+        "a quarter of `cache_size` divided by `workers`",
+        "bytes of the largest file that is kept there, at most two thirds of a worker's part; larger ones are read from disk, past the page cache. So are those above 16 MiB \
+         until as many bytes of one were sent as it has",
     ),
 ];
 

@@ -148,16 +148,22 @@ impl Config {
         let seconds = |key, typed: Option<u32>, default| -> Result<u32, Problem> {
             Ok(typed.or(table.read(key, seconds)?).unwrap_or(default))
         };
+        let workers = match workers {
+            Workers::Fixed(number) => number,
+            // Affinity and the cgroup's quota are both taken into account.
+            Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let cache_size = match table.read("cache_size", bytes)? {
+            Some(bytes) => bytes,
+            None => default_cache_bytes(world),
+        };
+        let cache_file_size_max = table.read("cache_file_size_max", bytes)?;
         Ok(Config {
             listen: doors.listen,
             hosts: doors.hosts,
             sites,
             trusted,
-            workers: match workers {
-                Workers::Fixed(number) => number,
-                // Affinity and the cgroup's quota are both taken into account.
-                Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
-            },
+            workers,
             read_timeout: seconds("read_timeout", args.read_timeout, 15)?,
             keepalive_timeout: seconds("keepalive_timeout", None, 65)?,
             send_timeout: seconds("send_timeout", None, 60)?,
@@ -165,11 +171,8 @@ impl Config {
             checkalive: seconds("checkalive", args.checkalive, 5)?,
             head_bytes_max: to_usize(head_bytes_max),
             target_bytes_max: to_usize(target_bytes_max.min(head_bytes_max - 1)),
-            cache_size: match table.read("cache_size", bytes)? {
-                Some(bytes) => bytes,
-                None => default_cache_bytes(world),
-            },
-            cache_file_size_max: table.read("cache_file_size_max", bytes)?.unwrap_or(16 << 20),
+            cache_size,
+            cache_file_size_max: cache_file_size_max.unwrap_or(cache_size / workers as u64 / CONTENT_PART),
             written: toml::from_str(text)?,
             typed_root: args.document_root.clone(),
             is_moved: !args.address.is_empty() || args.port.is_some(),
@@ -254,6 +257,9 @@ pub fn check_text(text: &str) -> Result<(), String> {
 /// Of the memory that the process may use, one part in this many is for the content of files: the kernel and other
 /// programs need theirs.
 const CACHE_PART: u64 = 4;
+
+/// Of what one worker may hold, one part in this many is for the largest file: whatever it puts out, most stays.
+const CONTENT_PART: u64 = 4;
 
 /// Where the system does not say how much memory there is.
 const CACHE_BYTES_OF_UNKNOWN: u64 = 128 << 20;

@@ -42,6 +42,7 @@ pub(super) async fn send_file(
         place.begin(Phase::Disk);
         let bytes = place.guard(reading.task).await?.map_err(|fault| cut_short(&fault))?;
         outbox.send_bulk(stream, place, &shard.bulk, &bytes).await?;
+        file.count_sent(bytes.len() as u64);
     }
 }
 

@@ -23,6 +23,7 @@ mod fault;
 use crate::connection::roster;
 use crate::shard;
 use crate::site;
+use crate::storage::memory;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -110,6 +111,7 @@ pub struct StartError(pub String);
 pub fn run(options: &Options) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
     preflight::check(options)?;
+    memory::prepare();
     let sockets = listen::open(options)?;
     let files = listen::SocketFiles::of(&sockets);
     supervise::run(options, sockets, files, signals)

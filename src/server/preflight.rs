@@ -51,8 +51,8 @@ fn raise(resource: Resource) -> Rlimit {
     if setrlimit(resource, raised).is_ok() { raised } else { limit }
 }
 
-/// Descriptors of the process itself: standard streams, signals, the supervisor's bell.
-const DESCRIPTORS_OF_PROCESS: u64 = 14;
+/// Descriptors of the process itself: standard streams, signals, the supervisor's bell, the memory for content.
+const DESCRIPTORS_OF_PROCESS: u64 = 15;
 
 /// Descriptors of a worker beside its sockets and roots: rings, notifiers, the stream that says stop.
 const DESCRIPTORS_OF_WORKER: u64 = 8;

@@ -6,6 +6,7 @@
 //! Invariant: an entry is used only while its file is the one that was read: looked at in this tick, or with the
 //! identity that was found in this tick.
 
+use super::keep::{Keeping, WHOLE_BYTES_MAX};
 use super::missing::Missing;
 use super::{Body, Located, Representation};
 use crate::http::coding::{Coding, Codings};
@@ -30,6 +31,8 @@ pub struct Catalogue {
     pub(super) loading_bytes: Cell<u64>,
     /// The most that these may be.
     pub(super) loading_bytes_max: u64,
+    /// Large content that is read in the background.
+    pub(super) keeping: Keeping,
     /// For compression.
     pub(super) compressing: Lane,
     /// For checking passwords, which is slow on purpose.
@@ -102,21 +105,23 @@ pub(super) struct Known {
     pub(super) compressible: Cell<Codings>,
 }
 
-/// Of a core's budget, one part in this many, or one file, may be in the making; what goes beyond is sent from the disk
-/// as it is read.
+/// Of a core's budget, one part in this many, or one file, may be in the making for clients that wait; what goes beyond is
+/// sent from the disk as it is read. One more file may be read in the background.
 const LOADING_PART: u64 = 4;
 
 impl Catalogue {
     /// An empty one.
     pub fn new(budget: Budget) -> Catalogue {
-        let content_bytes_max = budget.content_bytes_max.min(budget.bytes_max);
+        // What no cache takes would be read in vain.
+        let content_bytes_max = budget.admitted_bytes_max();
         Catalogue {
             entries: RefCell::new(Cache::new(budget)),
             content_bytes_max,
             loading: Flights::default(),
             missing: Missing::default(),
             loading_bytes: Cell::new(0),
-            loading_bytes_max: (budget.bytes_max / LOADING_PART).max(content_bytes_max),
+            loading_bytes_max: (budget.bytes_max / LOADING_PART).max(content_bytes_max.min(WHOLE_BYTES_MAX)),
+            keeping: Keeping::default(),
             compressing: Lane::default(),
             checking: Lane::default(),
             throttle: Throttle::default(),
@@ -145,6 +150,7 @@ impl Catalogue {
 
     /// Looks after what time changes; called about once a second.
     pub fn tick(&self) {
+        self.keeping.tick();
         let suppressed = self.throttle.tick();
         if suppressed > 0 {
             tracing::warn!("{suppressed} more messages of that sort within a second");
@@ -160,7 +166,10 @@ impl Weight for Key {
 
 impl Weight for Rc<Known> {
     fn bytes(&self) -> u64 {
-        self.representation.as_ref().map_or(0, |one| one.metadata.complete_length)
+        self.representation.as_ref().map_or(0, |one| match &one.body {
+            Body::Shared(content) => content.memory_bytes(),
+            Body::Held(_) | Body::File(_) => one.metadata.complete_length,
+        })
     }
 }
 

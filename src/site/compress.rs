@@ -106,7 +106,7 @@ impl Content {
         }
         if coded.len() as u64 >= SHARED_BYTES_MIN {
             // Without a descriptor to spare, it is held by its core alone.
-            if let Ok(mut filling) = Filling::begin() {
+            if let Ok(mut filling) = Filling::begin(coded.len() as u64) {
                 filling.append(&coded)?;
                 return Ok(Some(Content::Shared(filling.finish(None)?)));
             }

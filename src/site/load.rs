@@ -5,16 +5,17 @@
 
 use super::catalogue::{Catalogue, KeyOf, Known};
 use super::policy::Policy;
-use super::{Body, Located, Moment, Representation, Site};
+use super::{Body, Located, Moment, Representation, Site, keep};
 use crate::http::coding::{Coding, Codings};
 use crate::http::date::HttpDate;
 use crate::http::respond::RepresentationMetadata;
 use crate::http::target::SitePath;
 use crate::http::validator::Validators;
 use crate::storage::file::{Identity, Opened, ReadFault};
+use crate::storage::held::{self, Share};
 use crate::storage::opening::Opening;
 use crate::storage::root::Found;
-use crate::storage::shared::{Filling, SharedContent};
+use crate::storage::shared::Filling;
 use crate::storage::span;
 use rustix::io::Errno;
 use std::cell::Cell;
@@ -152,30 +153,45 @@ impl Known {
 pub(super) const SHARED_BYTES_MIN: u64 = 64 * 1024;
 
 /// The bytes of a file that is small enough to hold, or the file. Only a settled one may be found by other cores.
-async fn read_whole(catalogue: &Catalogue, opened: Opened, settled: bool) -> Result<Body, ReadFault> {
+async fn read_whole(catalogue: &Rc<Catalogue>, opened: Opened, settled: bool) -> Result<Body, ReadFault> {
     let identity = opened.identity();
     let length = identity.length;
-    if settled && length >= SHARED_BYTES_MIN {
-        if let Some(content) = SharedContent::of(&identity) {
+    let is_shared = settled && length >= SHARED_BYTES_MIN;
+    if is_shared {
+        if let Some(content) = held::find(&identity) {
             return Ok(Body::Shared(content));
         }
     }
     let file = opened.bind();
-    if length > catalogue.content_bytes_max || catalogue.loading_bytes.get() + length > catalogue.loading_bytes_max {
+    let is_too_much = || catalogue.loading_bytes.get() + length > catalogue.loading_bytes_max;
+    if length > catalogue.content_bytes_max || (length <= keep::WHOLE_BYTES_MAX && is_too_much()) {
         return Ok(Body::File(Rc::new(file)));
+    }
+    if length > keep::WHOLE_BYTES_MAX {
+        return Ok(Body::File(if settled { keep::count(catalogue, file) } else { Rc::new(file) }));
+    }
+    let mut claim = None;
+    if is_shared {
+        match held::share(&identity).await {
+            Share::Content(content) => return Ok(Body::Shared(content)),
+            Share::Claim(leave) => claim = Some(leave),
+        }
+        // Asked again: meanwhile this core may have begun with others.
+        if is_too_much() {
+            return Ok(Body::File(Rc::new(file)));
+        }
     }
     let _loading = LoadingBytes::take(&catalogue.loading_bytes, length);
     // Without a descriptor to spare, it is held by this core alone.
-    let filling = if length >= SHARED_BYTES_MIN { Filling::begin().ok() } else { None };
+    let filling = if length >= SHARED_BYTES_MIN { Filling::begin(length).ok() } else { None };
     if let Some(mut filling) = filling {
         let failed = |errno: Errno| ReadFault::Failed(errno.into());
         for span in span::spans(0..length) {
             filling.append(&file.read(span).await?).map_err(failed)?;
         }
-        let content = filling.finish(settled.then_some(&identity)).map_err(failed)?;
-        assert_eq!(content.length(), length);
-        return Ok(Body::Shared(content));
+        return Ok(Body::Shared(filling.finish(claim).map_err(failed)?));
     }
+    drop(claim);
     let mut bytes = Vec::with_capacity(usize::try_from(length).expect("content_bytes_max fits in memory"));
     for span in span::spans(0..length) {
         bytes.extend_from_slice(&file.read(span).await?);

@@ -7,8 +7,8 @@
 //! Invariant: the weights of all entries sum to at most the budget.
 
 pub use quick_cache::Equivalent;
-use quick_cache::Weighter;
-use quick_cache::unsync::Cache as QuickCache;
+use quick_cache::unsync::{Cache as QuickCache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::hash::Hash;
 
 /// How much a cache may hold.
@@ -32,6 +32,18 @@ const ENTRY_BYTES: u64 = 256;
 /// An average entry, to size the hash table: a small file.
 const ENTRY_BYTES_TYPICAL: u64 = 16 * 1024;
 
+/// Of the budget, the part for what was asked for again. The rest is for newcomers: one that is larger than that rest
+/// would push out what was asked for again, so it must be more than the largest content's usual part of a cache.
+const HOT_PART: f64 = 0.7;
+
+impl Budget {
+    /// The largest content that is kept: none is taken that is more than two thirds of the whole, for it would leave no room for
+    /// what else is asked for.
+    pub fn admitted_bytes_max(&self) -> u64 {
+        self.content_bytes_max.min(self.bytes_max / 3 * 2)
+    }
+}
+
 /// A bounded map from `K` to `V`. Any `Q` that is equivalent to a key finds it, so that none need be
 /// made for looking.
 pub struct Cache<K, V> {
@@ -51,7 +63,14 @@ impl<K: Eq + Hash + Weight, V: Weight> Cache<K, V> {
     /// An empty cache.
     pub fn new(budget: Budget) -> Cache<K, V> {
         let entries = usize::try_from(budget.bytes_max / ENTRY_BYTES_TYPICAL).unwrap_or(usize::MAX).clamp(64, 1 << 20);
-        Cache { entries: QuickCache::with_weighter(entries, budget.bytes_max, ByBytes) }
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(entries)
+            .weight_capacity(budget.bytes_max)
+            .hot_allocation(HOT_PART)
+            .build()
+            .expect("both sizes are given");
+        let lifecycle = DefaultLifecycle::default();
+        Cache { entries: QuickCache::with_options(options, ByBytes, DefaultHashBuilder::default(), lifecycle) }
     }
 
     /// What is remembered for `key`.
@@ -119,6 +138,25 @@ mod tests {
         for number in 0..10_000u32 {
             assert!(cache.get(&u32::MAX).is_some(), "evicted by file {number}");
             cache.insert(number, Sized(5_000));
+        }
+    }
+
+    /// Of what is refused, nothing else is put out; what comes in costs the others as much as it takes, and no more.
+    #[test]
+    fn a_large_value_takes_its_own_place_only() {
+        for (part, taken, left) in [(12, false, 90), (10, true, 20), (4, true, 65)] {
+            let mut cache = Cache::new(BUDGET);
+            for _ in 0..3 {
+                for number in 0..90 {
+                    if cache.get(&number).is_none() {
+                        cache.insert(number, Sized(740));
+                    }
+                }
+            }
+            cache.insert(u32::MAX, Sized(BUDGET.bytes_max * part / 16));
+            assert_eq!(cache.get(&u32::MAX).is_some(), taken, "{part} of 16 parts");
+            let others = (0..90).filter(|number| cache.get(number).is_some()).count();
+            assert!(others >= left, "{others} left beside {part} of 16 parts");
         }
     }
 

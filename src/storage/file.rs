@@ -9,6 +9,7 @@
 // SAFETY of the one unsafe call is argued beside it.
 #![allow(unsafe_code)]
 
+use super::demand::Demand;
 use super::refusal::Refusal;
 use super::span::AlignedSpan;
 use glommio::io::{BufferedFile, ReadResult};
@@ -136,6 +137,8 @@ pub struct OpenFile {
     identity: Identity,
     beginning: Option<Box<[u8]>>,
     direct: Cell<bool>,
+    /// Counts what is sent of it, where that may earn it a place in memory.
+    demand: Option<Demand>,
 }
 
 /// A descriptor opened for reading, not yet bound to an executor.
@@ -181,6 +184,7 @@ impl Opened {
             identity: self.identity,
             beginning: self.beginning,
             direct: Cell::new(self.direct),
+            demand: None,
         }
     }
 }
@@ -196,6 +200,23 @@ pub(super) fn is_recent(identity: &Identity) -> bool {
 }
 
 impl OpenFile {
+    /// The identity of the file at the moment it was opened.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The same file; from here on it is counted what is sent of it.
+    pub fn counted(self) -> OpenFile {
+        OpenFile { demand: Some(Demand::of(self.identity)), ..self }
+    }
+
+    /// Takes note of bytes that were sent.
+    pub fn count_sent(&self, bytes: u64) {
+        if let Some(demand) = &self.demand {
+            demand.count(bytes);
+        }
+    }
+
     /// Reads one span through the ring.
     pub async fn read(&self, span: AlignedSpan) -> Result<SpanBytes, ReadFault> {
         let result = self.read_aligned(span).await?;

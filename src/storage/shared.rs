@@ -1,25 +1,27 @@
 //! Content that is kept once for the whole process, in memory that the kernel sends from by itself.
 //!
-//! It lies in a sealed memfd (memfd_create(2)): sendfile(2) hands its pages to the socket, and no byte of it is copied
-//! through the memory of the process. Workers find each other's content by the identity of its file.
+//! It lies in a file in [`memory`]: sendfile(2) hands its pages to the socket, and no byte of it is copied
+//! through the memory of the process. Workers find each other's content by the identity of its file ([`held`]).
 //!
-//! Invariant: sealed content never changes and never shrinks; it goes when the last one that holds it lets go. All of it
+//! Invariant: content never changes and never shrinks; it goes when the last one that holds it lets go. All of it
 //! together takes at most a part of the descriptors that the process may have.
 
 use super::file::Identity;
-use rustix::fs::{MemfdFlags, SealFlags};
+use super::held::{self, Claim};
+use super::memory::{self, Draft};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock};
 
 /// Content in memory that any thread may send.
 #[derive(Debug)]
 pub struct SharedContent {
-    memory: OwnedFd,
+    /// Taken when it is dropped, and never before.
+    memory: Option<OwnedFd>,
     length: u64,
+    memory_bytes: u64,
     /// By which other workers find it.
     identity: Option<Identity>,
     _place: Place,
@@ -28,8 +30,9 @@ pub struct SharedContent {
 /// Content that is being read into memory.
 #[derive(Debug)]
 pub struct Filling {
-    memory: OwnedFd,
+    memory: Draft,
     filled: u64,
+    length: u64,
     place: Place,
 }
 
@@ -58,28 +61,25 @@ impl Drop for Place {
     }
 }
 
-/// What the workers hold at the moment, by the file that it is from.
-static HELD: LazyLock<Mutex<HashMap<Identity, Weak<SharedContent>>>> = LazyLock::new(Mutex::default);
-
 impl SharedContent {
-    /// The content of the file of this identity, when a worker holds it.
-    pub fn of(identity: &Identity) -> Option<Arc<SharedContent>> {
-        held().get(identity).and_then(Weak::upgrade)
-    }
-
     /// Bytes of it.
     pub fn length(&self) -> u64 {
         self.length
     }
 
+    /// Bytes of memory that it takes; large pages may be more than it fills.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
     /// The descriptor to send from.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.memory.as_fd()
+        self.memory.as_ref().expect("only drop takes it").as_fd()
     }
 
     /// Copies what stands at `position` into `buffer`; fewer bytes than it takes only at the end.
     pub fn read(&self, position: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-        rustix::io::pread(&self.memory, buffer, position)
+        rustix::io::pread(self.descriptor(), buffer, position)
     }
 
     /// A copy of all of it.
@@ -98,55 +98,55 @@ impl SharedContent {
 
 impl Drop for SharedContent {
     fn drop(&mut self) {
-        let Some(identity) = &self.identity else { return };
-        let mut held = held();
-        // Two workers may have read it at the same time: the one that is found may be the other.
-        if held.get(identity).is_some_and(|content| content.strong_count() == 0) {
-            held.remove(identity);
+        if let Some(identity) = &self.identity {
+            held::let_go(identity);
+        }
+        if let Some(memory) = self.memory.take() {
+            memory::close(memory, self.length);
         }
     }
 }
 
 impl Filling {
-    /// Memory for content that is to come; `EMFILE` when its part of the descriptors is used up.
-    pub fn begin() -> Result<Filling, Errno> {
+    /// Memory for `length` bytes that are to come; `EMFILE` when its part of the descriptors is used up.
+    pub fn begin(length: u64) -> Result<Filling, Errno> {
         let place = Place::take()?;
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        Ok(Filling { memory: rustix::fs::memfd_create(c"content", flags)?, filled: 0, place })
+        Ok(Filling { memory: Draft::new(length)?, filled: 0, length, place })
     }
 
-    /// Puts `bytes` behind what is there.
+    /// Puts `bytes` behind what is there. The kernel takes its pages as large as what is written at once: the more, the better.
     pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), Errno> {
+        assert!(bytes.len() as u64 <= self.length - self.filled, "no more comes than was said");
         while !bytes.is_empty() {
-            let count = rustix::io::pwrite(&self.memory, bytes, self.filled)?;
+            let count = rustix::io::pwrite(self.memory.file(), bytes, self.filled)?;
             self.filled += count as u64;
             bytes = &bytes[count..];
         }
         Ok(())
     }
 
-    /// Seals it. With an identity, other workers find it from here on; content that may yet change without its
+    /// Ends the writing. With a claim, other workers find it from here on; content that may yet change without its
     /// identity changing has none.
-    pub fn finish(self, identity: Option<&Identity>) -> Result<Arc<SharedContent>, Errno> {
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&self.memory, seals)?;
+    pub fn finish(self, claim: Option<Claim>) -> Result<Arc<SharedContent>, Errno> {
+        assert_eq!(self.filled, self.length, "all came that was said");
+        let memory = self.memory.freeze()?;
+        let blocks = u64::try_from(rustix::fs::fstat(&memory)?.st_blocks).unwrap_or(0);
         let content = Arc::new(SharedContent {
-            memory: self.memory,
-            length: self.filled,
-            identity: identity.copied(),
+            memory: Some(memory),
+            length: self.length,
+            memory_bytes: self.length.max(blocks * BLOCK_BYTES),
+            identity: claim.as_ref().map(Claim::identity),
             _place: self.place,
         });
-        if let Some(identity) = identity {
-            held().insert(*identity, Arc::downgrade(&content));
+        if let Some(claim) = claim {
+            claim.fulfil(&content);
         }
         Ok(content)
     }
 }
 
-fn held() -> std::sync::MutexGuard<'static, HashMap<Identity, Weak<SharedContent>>> {
-    // A worker that panicked in here left the map as it was before or after one call.
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// What stat(2) counts in, on every file system.
+const BLOCK_BYTES: u64 = 512;
 
 #[cfg(test)]
 mod tests {
@@ -158,34 +158,35 @@ mod tests {
         Identity { device: u64::MAX, inode, length: 3, modified: time, changed: time }
     }
 
-    fn content(identity: Option<&Identity>) -> Arc<SharedContent> {
-        let mut filling = Filling::begin().expect("memory");
+    fn content(claim: Option<Claim>) -> Arc<SharedContent> {
+        let mut filling = Filling::begin(3).expect("memory");
         filling.append(b"a").expect("memory");
         filling.append(b"bc").expect("memory");
-        filling.finish(identity).expect("it can be sealed")
+        filling.finish(claim).expect("it can be frozen")
     }
 
     #[test]
     fn what_one_worker_holds_another_finds_until_it_is_let_go() {
-        assert!(SharedContent::of(&identity(1)).is_none());
-        let first = content(Some(&identity(1)));
-        let found = SharedContent::of(&identity(1)).expect("it is held");
+        assert!(held::find(&identity(1)).is_none());
+        let first = content(held::claim(&identity(1)));
+        let found = held::find(&identity(1)).expect("it is held");
         assert!(Arc::ptr_eq(&first, &found));
         drop(first);
-        assert!(SharedContent::of(&identity(1)).is_some());
+        assert!(held::find(&identity(1)).is_some());
         drop(found);
-        assert!(SharedContent::of(&identity(1)).is_none());
-        assert!(!held().contains_key(&identity(1)), "nothing is left of it");
+        assert!(held::find(&identity(1)).is_none());
+        assert!(!held::has(&identity(1)), "nothing is left of it");
         drop(content(None));
     }
 
     #[test]
-    fn sealed_content_is_what_was_put_in_and_stays_it() {
+    fn content_is_what_was_put_in_and_is_charged_for_what_it_takes() {
         let content = content(None);
         assert_eq!((content.length(), content.to_vec()), (3, Ok(b"abc".to_vec())));
+        assert_eq!(content.memory_bytes(), 4096);
         let mut buffer = [0; 8];
         assert_eq!((content.read(1, &mut buffer), &buffer[..2]), (Ok(2), &b"bc"[..]));
-        assert_eq!(rustix::io::pwrite(content.descriptor(), b"x", 0), Err(Errno::PERM));
-        assert_eq!(rustix::fs::ftruncate(content.descriptor(), 0), Err(Errno::PERM));
+        assert!(rustix::io::pwrite(content.descriptor(), b"x", 0).is_err());
+        assert!(rustix::fs::ftruncate(content.descriptor(), 0).is_err());
     }
 }

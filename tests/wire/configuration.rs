@@ -353,12 +353,7 @@ fn what_is_in_force_is_printed() {
     let site = Site::new();
     let of_sites = "listen = ['127.0.0.8:1']\n[[site]]\nserver_name = 'a'\nlisten = ['127.0.0.9:1']\n[[site]]\nserver_name = 'b'\n";
     for (text, flags, said, unsaid) in [
-        (
-            "",
-            &[][..],
-            &["listen = [\"127.0.0.1:8080\"]", "read_timeout = 15", "cache_file_size_max = 16777216"][..],
-            &[][..],
-        ),
+        ("", &[][..], &["listen = [\"127.0.0.1:8080\"]", "read_timeout = 15"][..], &[][..]),
         ("root = '/srv'", &[], &["root = \"/srv\"", "listen = [\"0.0.0.0:8080\", \"[::]:8080\"]"], &[]),
         ("root = '/srv'", &["-r", "/tmp"], &["root = \"/tmp\""], &["/srv"]),
         ("root = '/srv'", &["-p", "81"], &["listen = [\"0.0.0.0:81\", \"[::]:81\"]"], &["8080"]),
@@ -371,6 +366,7 @@ fn what_is_in_force_is_printed() {
             &[],
         ),
         ("checkalive = 3", &["--checkalive", "8"], &["checkalive = 8"], &[]),
+        ("workers = 2\ncache_size = '64m'", &[], &["cache_file_size_max = 8388608"], &[]),
         ("cache_size = '2k'\ncache_file_size_max = 5", &[], &["cache_size = 2048", "cache_file_size_max = 5"], &[]),
         // Sites with addresses of their own keep them, unless the command line moves them
         (of_sites, &[], &["listen = [\"127.0.0.8:1\"]", "listen = [\"127.0.0.9:1\"]"], &[]),

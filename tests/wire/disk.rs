@@ -8,7 +8,7 @@
 
 use crate::harness::server::{Io, Setup};
 use crate::harness::site::{pattern, set_modified};
-use crate::harness::{Client, Method, Random, Server, Site, eventually, skipped};
+use crate::harness::{Client, Method, Random, Server, Site, skipped};
 use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::path::Path;
@@ -57,29 +57,24 @@ const CRAWLED_TIMES: u64 = 10;
 const ENTRY_BYTES_MAX: u64 = 1024;
 
 /// Of a core's cache, the part that newcomers pass through; the rest is for what was asked for again.
-const NEWCOMERS_PERCENT: u64 = 3;
+const NEWCOMERS_PERCENT: u64 = 30;
 
 const LARGEST_BYTES: usize = 1 << 20;
 
 /// Small files, which a core holds by itself, and larger ones in memory for all cores, in a cache that just holds
-/// them: they do not lose their places to what is asked for once.
+/// them: they do not lose their places to what is asked for once. In the smaller cache a single file is a tenth of the
+/// whole; such files once pushed out all hot ones, for the part of newcomers was smaller than one of them.
 #[test]
 fn a_crawl_leaves_the_hot_files_in_memory() {
-    let Some((lost, count)) = hot_files_lost(300) else { return };
-    assert!(lost.is_empty(), "{} of {count} hot files were read again: {lost:#?}", lost.len());
-}
-
-/// In a cache so small that a single file is more than the part for newcomers, such files push hot ones out. How many
-/// is told; all files are right nevertheless.
-#[test]
-fn a_crawl_of_files_that_are_large_beside_the_cache_is_answered() {
-    let Some((lost, count)) = hot_files_lost(50) else { return };
-    eprintln!("measured: of {count} hot files in a cache of a few of the largest, a crawl pushed {} out", lost.len());
+    for count in [300, 50] {
+        let Some(lost) = hot_files_lost(count) else { return };
+        assert!(lost.is_empty(), "{} of {count} hot files were read again: {lost:#?}", lost.len());
+    }
 }
 
 /// Asks for so many hot files, then once for each of many others; gives those of the hot ones that had to be read
-/// again, and how many there are. None where the kernel does not count reads.
-fn hot_files_lost(count: usize) -> Option<(Vec<String>, usize)> {
+/// again. None where the kernel does not count reads.
+fn hot_files_lost(count: usize) -> Option<Vec<String>> {
     let site = Site::new();
     let mut random = Random::new(4);
     let content = pattern(LARGEST_BYTES);
@@ -136,7 +131,7 @@ fn hot_files_lost(count: usize) -> Option<(Vec<String>, usize)> {
         let is_lost = read.read_bytes > 0 || file.1 < 65_536 && read.rchar >= file.1 as u64;
         is_lost.then(|| format!("{} ({} bytes): {read:?}", file.0, file.1))
     });
-    Some((lost.collect(), count))
+    Some(lost.collect())
 }
 
 #[test]
@@ -146,13 +141,9 @@ fn a_stampede_on_a_cold_file_reads_it_once() {
     const ROUNDS: usize = 5;
     let site = Site::new();
     let files: Vec<_> = (0..ROUNDS).map(|round| cold_file(&site, &format!("{round}.bin"), LENGTH + round)).collect();
-    let control = cold_file(&site, "control.bin", LENGTH);
     let server = Server::of(&site);
     // Only a file that is at rest is shared by the cores: one that changed within this second may yet change unseen.
-    eventually("the files are at rest", || {
-        forget(&site.path(&control.0));
-        read_during(&server, || (0..20).for_each(|_| fetch(&mut server.client(), &control))).read_bytes == 0
-    });
+    std::thread::sleep(Duration::from_secs(3));
     forget(&site.path(&files[0].0));
     let first = read_during(&server, || fetch(&mut server.client(), &files[0]));
     if first.read_bytes < LENGTH as u64 {

@@ -188,6 +188,12 @@ pub(super) fn check_head(server: &Server, target: &str, lines: &str, got: &Respo
     });
     let expected = without_range.as_ref().unwrap_or(got);
     assert_eq!(headed.status, expected.status, "HEAD {target} {lines:?}");
+    if headed.lasting_fields() != expected.lasting_fields() && got.field("Last-Modified").is_none() {
+        // A file that was written in this very second has no date yet, and has one in the next.
+        let again = server.client().ask(Method::Get, target, lines);
+        assert!(again.field("Last-Modified").is_some(), "HEAD {target} {lines:?}");
+        return check_head(server, target, lines, &again);
+    }
     assert_eq!(headed.lasting_fields(), expected.lasting_fields(), "HEAD {target} {lines:?}");
 }
 
