@@ -4,6 +4,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`engine`] | whether the engine has something under way |
 //! | [`http`] | pure: a request's bytes in, a description of the answer out |
 //! | [`socket`] | the network: connections that are waited for together with the ring |
 //! | [`storage`] | the disk: open beneath a root, read without stalling, remember |
@@ -18,7 +19,7 @@
 //! # Invariants
 //!
 //! - Imports point one way: `cli` and `config`, `server`, `connection`, `exchange`, `shard`,
-//!   `site`, `storage`, `socket` and `observe`, `http`; a module uses only what stands behind it.
+//!   `site`, `storage`, `socket` and `observe`, `engine`, `http`; a module uses only what stands behind it.
 //! - `connection` never sees a path, `site` never sees a socket, `http` never sees the world.
 //! - The status is never written before the file is open and its length known.
 //! - Every wait has a deadline; every queue, buffer and loop has a named limit.
@@ -28,6 +29,7 @@
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod engine;
 pub mod exchange;
 pub mod http;
 pub mod observe;

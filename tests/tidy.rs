@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 
 /// The layers, higher ones first: a module uses only modules of a smaller rank, and itself.
-const RANKS: [(&str, u32); 12] = [
+const RANKS: [(&str, u32); 13] = [
     ("main", 9),
     ("cli", 8),
     ("config", 8),
@@ -21,6 +21,7 @@ const RANKS: [(&str, u32); 12] = [
     ("storage", 2),
     ("observe", 2),
     ("socket", 2),
+    ("engine", 1),
     ("http", 0),
 ];
 

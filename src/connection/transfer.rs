@@ -48,16 +48,13 @@ pub(super) async fn send_file(
 
 /// One read in flight, and the leave to hold what it brings.
 struct Reading {
-    /// A task of its own: the reads of a window run at the same time. Dropping it cancels the
-    /// read, which is safe, as dropping an open would not be.
     task: glommio::Task<Result<SpanBytes, ReadFault>>,
     _permit: Option<ReadAheadPermit>,
 }
 
 impl Reading {
     fn start(file: &Rc<OpenFile>, span: AlignedSpan, permit: Option<ReadAheadPermit>) -> Reading {
-        let file = file.clone();
-        Reading { task: glommio::spawn_local(async move { file.read(span).await }), _permit: permit }
+        Reading { task: file.begin_read(span), _permit: permit }
     }
 }
 

@@ -123,7 +123,11 @@ extern "C" fn __wrap___sys_io_uring_enter2(
     argument_bytes: c_int,
 ) -> c_int {
     // A wait without a time limit, after all was handed in: the engine's sleep.
-    if awaited > 0 && submitted == 0 && argument.is_null() && readiness::wait(ring) == Woken::Tasks {
+    if awaited > 0
+        && submitted == 0
+        && argument.is_null()
+        && matches!(readiness::wait(ring), Woken::Tasks | Woken::Nothing)
+    {
         // As if a signal had come: the engine then looks for something to run.
         // SAFETY: the C library's own place of this thread's errno.
         unsafe { *__errno_location() = Errno::INTR.raw_os_error() };

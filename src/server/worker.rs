@@ -12,18 +12,19 @@
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
 use crate::shard::Shard;
-use crate::socket::{Listener, Stream};
+use crate::socket::{Listener, Stream, tasks};
+use async_task::Task;
 use futures_lite::{AsyncReadExt, FutureExt, future};
 use glommio::net::UnixStream;
 use glommio::timer::sleep;
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement, Task};
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::Socket;
 use std::future::poll_fn;
 use std::net::Shutdown;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -122,14 +123,16 @@ async fn work(
     let shard = Rc::new(Shard::open(&options.shard)?);
     let roster = Roster::new(options.connection_limits);
 
-    let mut tasks = vec![glommio::spawn_local(keep_house(shard.clone()))];
+    // It ends with the executor.
+    glommio::spawn_local(tasks::attend()).detach();
+    let mut tasks = vec![spawn(keep_house(shard.clone()))];
     for (listener, socket) in &assignment.listeners {
         let door = Door { listener: *listener, is_proxied: options.listen[*listener].is_proxied };
         let listener = socket
             .try_clone()
             .and_then(Listener::new)
             .map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
-        tasks.push(glommio::spawn_local(accept(listener, door, shard.clone(), roster.clone())));
+        tasks.push(spawn(accept(listener, door, shard.clone(), roster.clone())));
     }
     // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
     let mut stop = unsafe { UnixStream::from_raw_fd(assignment.stop.into_raw_fd()) };
@@ -171,13 +174,25 @@ async fn work(
 /// How long a dying worker waits for its connections to close.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A task of the worker's own; its panic is what comes of it.
+fn spawn(future: impl Future<Output = ()> + 'static) -> Task<std::thread::Result<()>> {
+    tasks::spawn(AssertUnwindSafe(future).catch_unwind())
+}
+
 /// Waits for the first of `tasks` to end; goes on with the panic of one that panicked.
-async fn any_ends(tasks: &mut [Task<()>]) {
-    poll_fn(|cx| {
-        let ended = tasks.iter_mut().any(|task| Pin::new(task).poll(cx).is_ready());
-        if ended { Poll::Ready(()) } else { Poll::Pending }
+async fn any_ends(tasks: &mut [Task<std::thread::Result<()>>]) {
+    let ended = poll_fn(|cx| {
+        for task in &mut *tasks {
+            if let Poll::Ready(ended) = Pin::new(task).poll(cx) {
+                return Poll::Ready(ended);
+            }
+        }
+        Poll::Pending
     })
     .await;
+    if let Err(panic) = ended {
+        resume_unwind(panic);
+    }
 }
 
 /// The heart: once a second, on the second.
@@ -248,7 +263,7 @@ async fn accept(listener: Listener, door: Door, shard: Rc<Shard>, roster: Rc<Ros
 fn start(stream: Stream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
     let serving = fault::in_connection(connection::serve(stream, door, shard.clone(), roster.clone()));
     // The panic hook has told of a panic; there is nothing left to do about it.
-    glommio::spawn_local(AssertUnwindSafe(serving).catch_unwind()).detach();
+    spawn(serving).detach();
 }
 
 /// Takes what waits in the queue of a socket, for closing it would reset those clients, and stops

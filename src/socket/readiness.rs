@@ -58,6 +58,8 @@ struct Set {
     looked_at: Instant,
     /// Tasks were woken since the engine last waited. It may be about to: it decided to before the last glance.
     has_woken: bool,
+    /// Wants to run after the engine had its turn.
+    visitor: Option<Waker>,
     events: Box<[Event]>,
 }
 
@@ -86,6 +88,7 @@ impl Set {
             ring: None,
             looked_at: Instant::now(),
             has_woken: false,
+            visitor: None,
             events: vec![nothing; EVENTS_MAX].into_boxed_slice(),
         })
     }
@@ -180,30 +183,66 @@ impl Drop for Registration {
     }
 }
 
-/// Why a [`wait`] ended.
+/// Why a look at the sockets ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
+    /// Sockets are ready, and their tasks were woken.
+    Tasks,
     /// The ring has completions.
     Ring,
-    /// Tasks were woken, or a signal came.
-    Tasks,
-    /// This thread has no sockets: its ring is to be waited for in the usual way.
+    /// Nothing is ready: it was time, or completions interrupt the wait that are put into the ring on the way back.
+    Nothing,
+    /// This thread has no sockets.
     NoSockets,
 }
 
 /// Waits until `ring` has completions or a socket is ready, and wakes the tasks of the sockets.
 pub fn wait(ring: RawFd) -> Woken {
+    if greet_visitor() {
+        return Woken::Tasks;
+    }
     look(Some(ring), None)
+}
+
+/// The same for so long at most, as long as the ring was waited for once before.
+pub fn linger(time: Duration) -> Woken {
+    look(None, Some(&Timespec { tv_sec: 0, tv_nsec: time.as_nanos().try_into().unwrap_or(0) }))
+}
+
+/// Wakes the tasks of sockets that are ready.
+pub fn look_now() -> Woken {
+    linger(Duration::ZERO)
+}
+
+/// Wakes `visitor` once the engine has handed its requests to a ring.
+pub fn wake_after_engine(visitor: Waker) {
+    SET.with_borrow_mut(|set| match set {
+        Some(set) => set.visitor = Some(visitor),
+        // Without sockets there is nobody whom it could keep waiting.
+        None => visitor.wake(),
+    });
+}
+
+/// Whether somebody waited for the engine to have had its turn.
+fn greet_visitor() -> bool {
+    let visitor = SET.with_borrow_mut(|set| {
+        let set = set.as_mut()?;
+        let visitor = set.visitor.take()?;
+        set.has_woken = true;
+        Some(visitor)
+    });
+    visitor.map(Waker::wake).is_some()
 }
 
 /// How long events may lie while the engine has other work: it then never waits.
 const UNSEEN_MAX: Duration = Duration::from_micros(200);
 
-/// Wakes the tasks of sockets that became ready, without waiting; for an engine that is busy.
+/// Wakes the tasks of sockets that became ready, without waiting, if nobody looked lately; for an engine that is busy.
 pub fn glance() {
+    greet_visitor();
     let due = SET.with_borrow(|set| set.as_ref().is_some_and(|set| set.looked_at.elapsed() >= UNSEEN_MAX));
-    if due {
-        look(None, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    if due && look_now() == Woken::Tasks {
+        SET.with_borrow_mut(|set| set.iter_mut().for_each(|set| set.has_woken = true));
     }
 }
 
@@ -232,7 +271,7 @@ fn look(ring: Option<RawFd>, timeout: Option<&Timespec>) -> Woken {
         }
         let count = epoll::wait(&set.epoll, &mut set.events[..], timeout).unwrap_or(0);
         set.looked_at = Instant::now();
-        let mut woken = Woken::Ring;
+        let mut woken = if count == 0 { Woken::Nothing } else { Woken::Ring };
         for event in &set.events[..count] {
             let key = event.data.u64();
             if key == RING_KEY {
@@ -247,9 +286,7 @@ fn look(ring: Option<RawFd>, timeout: Option<&Timespec>) -> Woken {
                 waker.wake_by_ref();
             }
         }
-        set.has_woken |= ring.is_none() && woken == Woken::Tasks;
-        // Completions that are still to be put into the ring interrupt the wait: the way back does it.
-        if count == 0 { Woken::Tasks } else { woken }
+        woken
     })
 }
 
@@ -268,10 +305,6 @@ mod tests {
 
     fn is_ready(registration: &Registration, interest: Interest) -> bool {
         block_on(poll_once(poll_fn(|cx| registration.poll(interest, cx)))).is_some()
-    }
-
-    fn look_now() {
-        look(None, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 use super::demand::Demand;
 use super::refusal::Refusal;
 use super::span::AlignedSpan;
+use crate::engine;
 use glommio::io::{BufferedFile, ReadResult};
 use rustix::fs::{AtFlags, FileType, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
@@ -19,6 +20,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment in a file's life, as the file system keeps it.
@@ -229,7 +231,21 @@ impl OpenFile {
         Ok(SpanBytes { result, wanted })
     }
 
+    /// Begins to read one span in a task of its own, so that several reads run at the same time. Dropping the task cancels
+    /// the read, which is safe, as dropping an open would not be.
+    pub fn begin_read(self: &Rc<OpenFile>, span: AlignedSpan) -> glommio::Task<Result<SpanBytes, ReadFault>> {
+        // From here on, and not from the moment on in which the engine gets to it.
+        let under_way = engine::under_way();
+        let file = self.clone();
+        glommio::spawn_local(async move {
+            let outcome = file.read(span).await;
+            drop(under_way);
+            outcome
+        })
+    }
+
     async fn read_aligned(&self, span: AlignedSpan) -> Result<ReadResult, ReadFault> {
+        let _under_way = engine::under_way();
         match self.reader.read_at(span.start(), span.length()).await {
             Ok(result) => Ok(result),
             Err(error) => self.read_again_buffered(span, error.into()).await,

@@ -19,9 +19,7 @@ pub async fn append_file(filling: &mut Filling, file: &Rc<OpenFile>) -> Result<(
     loop {
         while window.len() < WINDOW_SPANS {
             let Some(span) = spans.next() else { break };
-            let file = file.clone();
-            // A task of its own, so that the reads of a window run at the same time. Dropping it cancels the read.
-            window.push_back(glommio::spawn_local(async move { file.read(span).await }));
+            window.push_back(file.begin_read(span));
         }
         let Some(reading) = window.pop_front() else { return Ok(()) };
         let bytes = reading.await?;

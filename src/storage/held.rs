@@ -7,6 +7,7 @@
 
 use super::file::Identity;
 use super::shared::SharedContent;
+use crate::engine;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +57,7 @@ pub fn find(identity: &Identity) -> Option<Arc<SharedContent>> {
 /// The content of the file of this identity, once it is there, or the leave to read it.
 pub async fn share(identity: &Identity) -> Share {
     let waiter = Waiting(Arc::default());
+    let _under_way = engine::under_way();
     poll_fn(|cx| {
         let mut table = table();
         match table.get_mut(identity) {

@@ -4,6 +4,7 @@
 //! future, dropped too early, would forget the result without dropping it, and with it an open
 //! descriptor.
 
+use crate::engine;
 use glommio::sync::Semaphore;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -14,7 +15,12 @@ use std::rc::Rc;
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let guarded = move || catch_unwind(AssertUnwindSafe(work));
     // A detached task runs to its end; dropping the handle drops its result when it comes.
-    let task = glommio::spawn_local(async move { glommio::executor().spawn_blocking(guarded).await });
+    let under_way = engine::under_way();
+    let task = glommio::spawn_local(async move {
+        let output = glommio::executor().spawn_blocking(guarded).await;
+        drop(under_way);
+        output
+    });
     match task.detach().await {
         Some(Ok(output)) => output,
         Some(Err(panic)) => resume_unwind(panic),
@@ -24,7 +30,12 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 
 /// Goes on with `work` by itself; nobody waits for it.
 pub fn in_background(work: impl Future<Output = ()> + 'static) {
-    glommio::spawn_local(work).detach();
+    let under_way = engine::under_way();
+    glommio::spawn_local(async move {
+        work.await;
+        drop(under_way);
+    })
+    .detach();
 }
 
 /// A part of the pool for work that keeps a thread busy for long. Without it, such work would take
