@@ -67,7 +67,7 @@ pub enum ClientField {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The listener that the connection came in by.
-    pub listener: usize,
+    pub listener: u16,
     /// Its address, or that of the client whose connection a trusted proxy passes on; none on a Unix socket.
     pub address: Option<IpAddr>,
 }
@@ -125,8 +125,8 @@ impl Shard {
     }
 
     /// The site that a request is for.
-    pub fn site(&self, listener: usize, authority: Option<&str>) -> &Site {
-        &self.sites[self.hosts[listener].find(authority)]
+    pub fn site(&self, listener: u16, authority: Option<&str>) -> &Site {
+        &self.sites[self.hosts[usize::from(listener)].find(authority)]
     }
 
     /// The client that a request comes from: the peer, or whom a trusted proxy names.
@@ -226,8 +226,8 @@ pub const BUFFER_BYTES: usize = 8 * 1024;
 /// An outbound buffer that has grown past this is not kept.
 const KEPT_BYTES_MAX: usize = 128 * 1024;
 
-/// Buffers of each sort kept at most: enough for what one core has in work at one moment.
-const SPARE_MAX: usize = 128;
+/// Buffers of each sort kept at most: enough for what one core has in work at one moment, where the disk is not waited for.
+const SPARE_MAX: usize = 32;
 
 impl Buffers {
     /// A buffer of [`BUFFER_BYTES`] to read into. What it holds is of no meaning.

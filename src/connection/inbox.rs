@@ -7,14 +7,16 @@ use super::roster::Place;
 use crate::shard::{BUFFER_BYTES, Buffers, Shard};
 use crate::socket::Stream;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::task::Poll;
 
 /// The bytes of one connection that came in and are not yet answered.
 #[derive(Default)]
 pub(super) struct Inbox {
     buffer: Option<Box<[u8]>>,
-    parsed: usize,
-    filled: usize,
+    /// Narrow, as thousands of idle connections carry them.
+    parsed: u32,
+    filled: u32,
 }
 
 /// What a read brought.
@@ -30,14 +32,18 @@ impl Inbox {
     /// The bytes that are not yet answered.
     pub(super) fn unread(&self) -> &[u8] {
         match &self.buffer {
-            Some(buffer) => &buffer[self.parsed..self.filled],
+            Some(buffer) => &buffer[self.range()],
             None => &[],
         }
     }
 
+    fn range(&self) -> Range<usize> {
+        self.parsed as usize..self.filled as usize
+    }
+
     /// Marks `count` bytes as answered.
     pub(super) fn consume(&mut self, count: usize) {
-        self.parsed += count;
+        self.parsed += narrow(count);
         assert!(self.parsed <= self.filled);
     }
 
@@ -48,14 +54,15 @@ impl Inbox {
             // The buffer is taken for the moment of the read only: while nothing comes, it serves
             // other connections.
             let buffer = self.buffer.get_or_insert_with(|| shard.buffers.take_inbound());
-            debug_assert!(self.filled < buffer.len());
-            let read = stream.poll_read(cx, &mut buffer[self.filled..]);
+            let filled = self.filled as usize;
+            debug_assert!(filled < buffer.len());
+            let read = stream.poll_read(cx, &mut buffer[filled..]);
             if read.is_pending() && self.filled == 0 {
                 self.give_back(&shard.buffers);
             }
             match read {
                 Poll::Ready(Ok(count)) => {
-                    self.filled += count;
+                    self.filled += narrow(count);
                     Poll::Ready(Ok(if count == 0 { Fill::End } else { Fill::Some }))
                 }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -67,7 +74,7 @@ impl Inbox {
 
     /// Moves what is unread to the front, or to a larger buffer.
     fn make_room(&mut self, shard: &Shard) {
-        let unread = self.parsed..self.filled;
+        let unread = self.range();
         let Some(buffer) = &mut self.buffer else { return };
         if unread.len() == buffer.len() {
             // Two more than the limit: an empty line may stand before the head.
@@ -80,7 +87,7 @@ impl Inbox {
             buffer.copy_within(unread.clone(), 0);
         }
         self.parsed = 0;
-        self.filled = unread.len();
+        self.filled = narrow(unread.len());
     }
 
     /// Gives the buffer back; what it held is gone.
@@ -91,6 +98,10 @@ impl Inbox {
         self.parsed = 0;
         self.filled = 0;
     }
+}
+
+fn narrow(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a buffer is as long as the longest head")
 }
 
 // A buffer must be able to grow, and the largest head's offsets fit in 16 bits.

@@ -72,7 +72,6 @@ unsafe extern "C" {
 // SAFETY: the name is reserved for this purpose by the linker's --wrap.
 #[unsafe(no_mangle)]
 extern "C" fn __wrap___sys_io_uring_setup(entries: c_uint, params: *mut SetupParams) -> c_int {
-    readiness::ring_was_made();
     // SAFETY: liburing passes a pointer to a whole io_uring_params, of which ours is the start,
     // and keeps it to itself during the call.
     let asked = unsafe { (*params).flags };
@@ -84,16 +83,23 @@ extern "C" fn __wrap___sys_io_uring_setup(entries: c_uint, params: *mut SetupPar
         };
         if ring >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(Errno::INVAL.raw_os_error()) {
             IN_FORCE.store(asked | SETUP_COOP_TASKRUN, Ordering::Relaxed);
-            return ring;
+            return made(ring);
         }
         WANTED.store(false, Ordering::Relaxed);
     }
     IN_FORCE.store(asked, Ordering::Relaxed);
     // SAFETY: as above.
-    unsafe {
+    made(unsafe {
         (*params).flags = asked;
         __real___sys_io_uring_setup(entries, params)
+    })
+}
+
+fn made(ring: c_int) -> c_int {
+    if ring >= 0 {
+        readiness::ring_was_made(ring);
     }
+    ring
 }
 
 /// Stands in for liburing's `__sys_io_uring_enter`, by which it hands requests to a ring: their number, or -1 and errno.

@@ -127,7 +127,7 @@ async fn work(
     glommio::spawn_local(tasks::attend()).detach();
     let mut tasks = vec![spawn(keep_house(shard.clone()))];
     for (listener, socket) in &assignment.listeners {
-        let door = Door { listener: *listener, is_proxied: options.listen[*listener].is_proxied };
+        let door = door(*listener, options)?;
         let listener = socket
             .try_clone()
             .and_then(Listener::new)
@@ -159,8 +159,7 @@ async fn work(
     tracing::debug!("worker {}: {} connections to finish", assignment.index, roster.len());
     shard.draining.set(true);
     for (listener, socket) in assignment.listeners {
-        let door = Door { listener, is_proxied: options.listen[listener].is_proxied };
-        stop_listening(&socket, door, &shard, &roster);
+        stop_listening(&socket, door(listener, options)?, &shard, &roster);
     }
     roster.drain();
     let drained = within(options.drain_timeout, emptied(&roster));
@@ -169,6 +168,11 @@ async fn work(
         tracing::warn!("worker {}: {cut} connections did not finish in time and were cut", assignment.index);
     }
     Ok(Ending::Stopped)
+}
+
+fn door(listener: usize, options: &Options) -> Result<Door, String> {
+    let number = u16::try_from(listener).map_err(|_| "more listeners than can be told apart".to_owned())?;
+    Ok(Door { listener: number, is_proxied: options.listen[listener].is_proxied })
 }
 
 /// How long a dying worker waits for its connections to close.

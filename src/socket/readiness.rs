@@ -4,7 +4,7 @@
 //! and wants to wait for its ring; that call comes to [`wait`], which waits for the ring and the sockets at once · the
 //! wakers are called, and the engine runs their tasks.
 //!
-//! Invariant: no wait outlasts a completion: the ring's descriptor is in the set too, level-triggered. No readiness is
+//! Invariant: no wait outlasts a completion: the rings' descriptors are in the set too, level-triggered. No readiness is
 //! lost: what a task did not use up is still marked as ready, and every later change is an event of its own.
 
 // A ring is named by its number only; the one unsafe call is argued beside it.
@@ -53,8 +53,8 @@ pub struct Registration {
 struct Set {
     epoll: OwnedFd,
     places: Slab<Place>,
-    /// The ring that the engine waits for, once it is in the set.
-    ring: Option<RawFd>,
+    /// The engine's rings that are in the set.
+    rings: Vec<RawFd>,
     looked_at: Instant,
     /// Tasks were woken since the engine last waited. It may be about to: it decided to before the last glance.
     has_woken: bool,
@@ -80,12 +80,32 @@ const RING_KEY: u64 = u64::MAX;
 const EVENTS_MAX: usize = 256;
 
 impl Set {
+    fn of(set: &mut Option<Set>) -> Result<&mut Set, Errno> {
+        match set {
+            Some(set) => Ok(set),
+            None => Ok(set.insert(Set::new()?)),
+        }
+    }
+
+    fn watch(&mut self, ring: RawFd) -> Result<(), Errno> {
+        if self.rings.contains(&ring) {
+            return Ok(());
+        }
+        // SAFETY: the engine's ring is open during the engine's own call on it.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(ring) };
+        match epoll::add(&self.epoll, descriptor, EventData::new_u64(RING_KEY), EventFlags::IN) {
+            Ok(()) | Err(Errno::EXIST) => self.rings.push(ring),
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+
     fn new() -> Result<Set, Errno> {
         let nothing = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
         Ok(Set {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             places: Slab::new(),
-            ring: None,
+            rings: Vec::new(),
             looked_at: Instant::now(),
             has_woken: false,
             visitor: None,
@@ -107,10 +127,7 @@ impl Registration {
 
     fn with_flags(socket: impl AsFd, interest: EventFlags) -> Result<Registration, Errno> {
         SET.with_borrow_mut(|set| {
-            let set = match set {
-                Some(set) => set,
-                None => set.insert(Set::new()?),
-            };
+            let set = Set::of(set)?;
             let entry = set.places.vacant_entry();
             let key = u32::try_from(entry.key()).map_err(|_| Errno::NOMEM)?;
             epoll::add(&set.epoll, socket, EventData::new_u64(key.into()), interest | EventFlags::ET)?;
@@ -204,7 +221,7 @@ pub fn wait(ring: RawFd) -> Woken {
     look(Some(ring), None)
 }
 
-/// The same for so long at most, as long as the ring was waited for once before.
+/// The same for so long at most, with the rings that were made or waited for before.
 pub fn linger(time: Duration) -> Woken {
     look(None, Some(&Timespec { tv_sec: 0, tv_nsec: time.as_nanos().try_into().unwrap_or(0) }))
 }
@@ -246,13 +263,16 @@ pub fn glance() {
     }
 }
 
-/// A ring was made, perhaps with the number of one that is gone.
-pub fn ring_was_made() {
-    SET.with_borrow_mut(|set| {
-        if let Some(set) = set {
-            set.ring = None;
-        }
+/// A ring of this thread's engine was made, perhaps with the number of one that is gone.
+pub fn ring_was_made(ring: RawFd) {
+    let outcome = SET.with_borrow_mut(|set| {
+        let set = Set::of(set)?;
+        set.rings.retain(|other| *other != ring);
+        set.watch(ring)
     });
+    if let Err(errno) = outcome {
+        tracing::debug!("a ring cannot be waited for with epoll: {errno}");
+    }
 }
 
 fn look(ring: Option<RawFd>, timeout: Option<&Timespec>) -> Woken {
@@ -261,13 +281,8 @@ fn look(ring: Option<RawFd>, timeout: Option<&Timespec>) -> Woken {
         if ring.is_some() && std::mem::take(&mut set.has_woken) {
             return Woken::Tasks;
         }
-        if let Some(ring) = ring.filter(|_| set.ring != ring) {
-            // SAFETY: the engine's ring is open during the engine's own call on it.
-            let descriptor = unsafe { BorrowedFd::borrow_raw(ring) };
-            match epoll::add(&set.epoll, descriptor, EventData::new_u64(RING_KEY), EventFlags::IN) {
-                Ok(()) | Err(Errno::EXIST) => set.ring = Some(ring),
-                Err(_) => return Woken::Ring,
-            }
+        if ring.is_some_and(|ring| set.watch(ring).is_err()) {
+            return Woken::Ring;
         }
         let count = epoll::wait(&set.epoll, &mut set.events[..], timeout).unwrap_or(0);
         set.looked_at = Instant::now();

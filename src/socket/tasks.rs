@@ -6,7 +6,8 @@
 //! moment before it leaves that to the engine.
 //!
 //! Invariant: the engine has its turn each [`UNVISITED_MAX`] at the latest, and after each round while something is under way
-//! in it. What it learns of in no other way (a timer) is late by [`LINGER_MAX`] at most.
+//! in it. What it learns of in no other way (a timer) is late by as long, and by
+//! [`LINGER_MAX`] if all else fails.
 
 use super::readiness::{self, Woken};
 use crate::engine;
@@ -18,8 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// How long sockets are waited for before the engine is: longer than a busy server is ever idle.
-pub const LINGER_MAX: Duration = Duration::from_millis(1);
+/// How long sockets are waited for at most before that is left to the engine. Mostly it is shorter: a timer that the engine
+/// arms each time that it has had its turn ends the wait too (`server::worker` says after what time). A timeout of that length
+/// here would cost an interrupt to be programmed each time.
+pub const LINGER_MAX: Duration = Duration::from_millis(50);
 
 /// How long the engine may be without a turn, so that its timers and what others told it are seen.
 pub const UNVISITED_MAX: Duration = Duration::from_millis(1);
