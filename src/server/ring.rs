@@ -112,7 +112,7 @@ extern "C" fn __wrap___sys_io_uring_enter(
     flags: c_uint,
     signals: *mut c_void,
 ) -> c_int {
-    readiness::glance();
+    readiness::engine_has_its_turn();
     // SAFETY: the call that liburing was about to make, with its arguments.
     unsafe { __real___sys_io_uring_enter(ring, submitted, awaited, flags, signals) }
 }

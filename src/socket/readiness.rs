@@ -251,14 +251,20 @@ fn greet_visitor() -> bool {
     visitor.map(Waker::wake).is_some()
 }
 
-/// How long events may lie while the engine has other work: it then never waits.
-const UNSEEN_MAX: Duration = Duration::from_micros(200);
+/// How long events may lie while there is other work: about as long as a piece of bulk content takes to send.
+const UNSEEN_MAX: Duration = Duration::from_micros(100);
 
-/// Wakes the tasks of sockets that became ready, without waiting, if nobody looked lately; for an engine that is busy.
-pub fn glance() {
-    greet_visitor();
+/// Wakes the tasks of sockets that became ready, without waiting, if nobody looked lately; for a thread that is busy. Gives
+/// whether there were any.
+pub fn glance() -> bool {
     let due = SET.with_borrow(|set| set.as_ref().is_some_and(|set| set.looked_at.elapsed() >= UNSEEN_MAX));
-    if due && look_now() == Woken::Tasks {
+    due && look_now() == Woken::Tasks
+}
+
+/// The engine hands requests to a ring: it has its turn, and may be about to sleep, or too busy to.
+pub fn engine_has_its_turn() {
+    greet_visitor();
+    if glance() {
         SET.with_borrow_mut(|set| set.iter_mut().for_each(|set| set.has_woken = true));
     }
 }

@@ -94,7 +94,7 @@ pub async fn attend() {
             visit().await;
             visited = Instant::now();
         } else if has_ready {
-            readiness::look_now();
+            readiness::glance();
         } else if !engine::is_quiet() || readiness::linger(LINGER_MAX) != Woken::Tasks {
             something_to_run().await;
             visited = Instant::now();
