@@ -11,6 +11,7 @@
 
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
+use crate::engine;
 use crate::shard::Shard;
 use crate::socket::{Listener, Stream, tasks};
 use async_task::Task;
@@ -167,7 +168,19 @@ async fn work(
         let cut = roster.len();
         tracing::warn!("worker {}: {cut} connections did not finish in time and were cut", assignment.index);
     }
+    // What the pool is still about would find nobody to give its result to, and its thread would panic.
+    within(POOL_TIMEOUT, quiet()).await;
     Ok(Ending::Stopped)
+}
+
+/// How long a worker that stops waits for the pool; a look-up on a disk that hangs is not waited for.
+const POOL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Waits until nothing is under way in the engine.
+async fn quiet() {
+    while !engine::is_quiet() {
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn door(listener: usize, options: &Options) -> Result<Door, String> {

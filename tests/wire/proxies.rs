@@ -299,7 +299,8 @@ fn headers_of_nobody_that_is_trusted() {
         let listen = format!("['unix:{} proxy_protocol']", socket(&site).display());
         let _server = start(&site, &listen, trusted, "");
         let mut client = Client::connect_unix(&socket(&site));
-        client.send("PROXY TCP4 1.2.3.4 192.0.2.2 1 2\r\n");
+        // Who is not trusted is closed on at once, perhaps before this.
+        let _ = client.try_send("PROXY TCP4 1.2.3.4 192.0.2.2 1 2\r\n");
         if is_served {
             check(&mut client, "", "1.2.3.4", trusted);
         } else {
