@@ -3,7 +3,7 @@
 //! When as many bytes of a file were sent from disk as it has, reading it once more, to keep it, at most doubles what
 //! was spent on it: the ski-rental argument.
 //!
-//! Invariant: at most [`FILES_MAX`] files are known, and what is known is halved every minute.
+//! Invariant: at most `FILES_MAX` files are known, and what is known is halved every minute.
 
 use super::file::Identity;
 use std::cell::Cell;

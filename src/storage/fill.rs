@@ -1,6 +1,6 @@
 //! Reads a large file into memory for all workers, a few spans at a time.
 //!
-//! Invariant: at most [`WINDOW_SPANS`] spans of a file are in flight or in hand; the others on this core have their turn
+//! Invariant: at most `WINDOW_SPANS` spans of a file are in flight or in hand; the others on this core have their turn
 //! between two of them.
 
 use super::file::{OpenFile, ReadFault};

@@ -4,7 +4,7 @@
 //! its descriptor. It has what memfd_create(2) lacks where the machine is left at its defaults: pages larger than 4 KiB, which
 //! make sendfile(2) as cheap as from the page cache. Without the right, each is a memfd.
 //!
-//! Invariant: what [`Draft::freeze`] gives never changes. A memfd is sealed; a file of the tmpfs, which cannot be sealed, has
+//! Invariant: what `Draft::freeze` gives never changes. A memfd is sealed; a file of the tmpfs, which cannot be sealed, has
 //! no name, and the one descriptor that could write to it is closed.
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};

@@ -1,8 +1,8 @@
 //! Opens a file that was looked up, and reads a small one on the spot, from the page cache of the kernel.
 //!
 //! The stages: open; read what is small, if that waits for nothing; compare the facts; else, bind what is open to reads
-//! through the ring. The executor's own thread goes through them where nothing waits ([`at_once`]), and a thread of the
-//! pool where something may ([`patiently`]).
+//! through the ring. The executor's own thread goes through them where nothing waits (`at_once`), and a thread of the
+//! pool where something may (`patiently`).
 //!
 //! Small content passes through the page cache, which is thus a second level behind our own: asking it costs less than
 //! a read from the disk. All other content is read past it (O_DIRECT), so that large files do not push small ones out.
