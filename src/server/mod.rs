@@ -111,10 +111,6 @@ pub struct StartError(pub String);
 pub fn run(options: &Options) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
     preflight::check(options)?;
-    // The allocator asks for them, and a few connections would make several pages of 2 MiB of a worker's: twice the memory.
-    if let Err(errno) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!("large pages of the heap stay on: {}", std::io::Error::from(errno));
-    }
     memory::prepare();
     let sockets = listen::open(options)?;
     let files = listen::SocketFiles::of(&sockets);
