@@ -218,8 +218,11 @@ pub fn wait(ring: RawFd) -> Woken {
     if greet_visitor() {
         return Woken::Tasks;
     }
-    look(Some(ring), None)
+    look(Some(ring), Some(&Timespec { tv_sec: WAIT_SECONDS_MAX, tv_nsec: 0 }))
 }
+
+/// After this long the engine looks around all the same, as the heart does: should a wake ever be lost, it is not for good.
+const WAIT_SECONDS_MAX: i64 = 1;
 
 /// The same for so long at most, with the rings that were made or waited for before.
 pub fn linger(time: Duration) -> Woken {
