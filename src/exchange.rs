@@ -15,7 +15,7 @@ use crate::http::respond::{self, Context, Now, SiteFields};
 use crate::http::response::{Content, Response, Vary};
 use crate::http::status::Status;
 use crate::http::target::{RequestTarget, SitePath};
-use crate::observe::access;
+use crate::observe::exchanged::Summary;
 use crate::shard::{Peer, Shard};
 use crate::site::policy::Policy;
 use crate::site::{Asked, Body, Located, Moment, Representation, Site, page};
@@ -23,6 +23,7 @@ use crate::storage::file::OpenFile;
 use crate::storage::refusal::Refusal;
 use crate::storage::shared::SharedContent;
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct Answer {
     pub content: Outgoing,
     /// Whether the connection lives on.
     pub persistence: Persistence,
+    /// What there is to tell of it.
+    pub summary: Summary,
 }
 
 /// Content that follows a head.
@@ -45,6 +48,13 @@ pub enum Outgoing {
     Piece(Piece),
     /// Several, in order.
     Pieces(Vec<Piece>),
+}
+
+impl Outgoing {
+    /// Whether it is as good as sent with the head: it is small, and in memory.
+    pub fn leaves_with_head(&self) -> bool {
+        matches!(self, Outgoing::Nothing | Outgoing::Piece(Piece::Text(_) | Piece::Held(..)))
+    }
 }
 
 /// A run of bytes to send; it is not empty.
@@ -73,7 +83,7 @@ pub async fn answer(shard: &Shard, peer: &Peer, head: &RequestHead<'_>, out: &mu
             return exchange.finish(respond::method_not_allowed(head, page::of), Source::None, out);
         }
         Err(bad) => {
-            access::refused(bad);
+            tracing::debug!(status = bad.status().code(), "refused: {bad}");
             exchange.persistence = Persistence::Close;
             return exchange.finish(respond::refusal(head, bad.status(), page::of), Source::None, out);
         }
@@ -88,24 +98,40 @@ pub async fn answer(shard: &Shard, peer: &Peer, head: &RequestHead<'_>, out: &mu
         client: shard.client(peer, &head.fields),
         now: Moment { tick: shard.clock.ticks(), date: now.date },
     };
-    exchange.answer(site, &asked, out).await
+    let mut answer = exchange.answer(site, &asked, out).await;
+    // Noted last: the futures in between need not carry it.
+    answer.summary.client = asked.client;
+    answer
 }
 
 /// Answers bytes that are no request; the connection closes behind it.
-pub fn refuse(shard: &Shard, bad: BadRequest, out: &mut Vec<u8>) -> Answer {
-    access::refused(bad);
-    close_with(shard, bad.status(), out)
+pub fn refuse(shard: &Shard, peer: &Peer, bad: BadRequest, out: &mut Vec<u8>) -> Answer {
+    tracing::debug!(status = bad.status().code(), "refused: {bad}");
+    close_with(shard, peer, bad.status(), out)
 }
 
 /// Tells a client whose head did not come in time.
-pub fn time_out(shard: &Shard, out: &mut Vec<u8>) -> Answer {
-    close_with(shard, Status::REQUEST_TIMEOUT, out)
+pub fn time_out(shard: &Shard, peer: &Peer, out: &mut Vec<u8>) -> Answer {
+    close_with(shard, peer, Status::REQUEST_TIMEOUT, out)
 }
 
-fn close_with(shard: &Shard, status: Status, out: &mut Vec<u8>) -> Answer {
+fn close_with(shard: &Shard, peer: &Peer, status: Status, out: &mut Vec<u8>) -> Answer {
     let response = respond::bad_request(status, page::of);
+    let head_start = out.len();
     response.encode(&shard.clock.now().text, Persistence::Close, out);
-    Answer { content: Outgoing::Nothing, persistence: Persistence::Close }
+    let summary = summary(peer.address, &response, out.len() - head_start);
+    Answer { content: Outgoing::Nothing, persistence: Persistence::Close, summary }
+}
+
+/// What there is to tell of an answer whose head, and fixed text, take `written` bytes.
+fn summary(client: Option<IpAddr>, response: &Response<'_>, written: usize) -> Summary {
+    let text_bytes = if let Content::Text(text) = &response.content { text.len() } else { 0 };
+    Summary {
+        client,
+        status: response.status,
+        head_bytes: u32::try_from(written - text_bytes).unwrap_or(u32::MAX),
+        content_bytes: response.content_bytes(),
+    }
 }
 
 fn parse_target(target: &str) -> Result<(RequestTarget<'_>, SitePath<'_>), BadRequest> {
@@ -231,19 +257,20 @@ impl Exchange<'_> {
     }
 
     fn finish(&self, response: Response<'_>, source: Source<'_>, out: &mut Vec<u8>) -> Answer {
+        let head_start = out.len();
         response.encode(&self.now.text, self.persistence, out);
-        access::answered(self.head, &response);
-        let content = match (response.content, source) {
+        let written = out.len() - head_start;
+        let content = match (&response.content, source) {
             (Content::Whole, Source::Representation(representation)) => whole(representation),
             (Content::Part(range), Source::Representation(representation)) => {
-                Outgoing::Piece(piece(representation, range))
+                Outgoing::Piece(piece(representation, *range))
             }
-            (Content::Parts(ranges), Source::Representation(representation)) => self.pieces(representation, &ranges),
+            (Content::Parts(ranges), Source::Representation(representation)) => self.pieces(representation, ranges),
             (Content::Generated, Source::Text(text)) if !text.is_empty() => Outgoing::Piece(Piece::Text(text.to_vec())),
             // A fixed text went with the head; the others have none.
             _ => Outgoing::Nothing,
         };
-        Answer { content, persistence: self.persistence }
+        Answer { content, persistence: self.persistence, summary: summary(None, &response, written) }
     }
 
     /// The parts of a representation, each behind its own head.

@@ -15,7 +15,8 @@ mod transfer;
 
 use crate::exchange::{self, Answer, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
-use crate::http::request::{self, Parse};
+use crate::http::request::{self, Parse, RequestHead};
+use crate::observe::exchanged::{self, Unfinished};
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use close::Close;
@@ -69,29 +70,38 @@ async fn converse(
     }
     let mut gathered = 0;
     loop {
-        let (answer, head_bytes, content) = match request::parse(inbox.unread(), &shard.head_limits) {
-            Ok(Parse::Partial) => {
-                outbox.flush(stream, place).await?;
-                gathered = 0;
-                await_head(stream, shard, place, inbox, outbox).await?;
-                continue;
+        let (Answer { content, persistence, .. }, unfinished, head_bytes, request_content) =
+            match request::parse(inbox.unread(), &shard.head_limits) {
+                Ok(Parse::Partial) => {
+                    outbox.flush(stream, place).await?;
+                    gathered = 0;
+                    await_head(stream, &peer, shard, place, inbox, outbox).await?;
+                    continue;
+                }
+                Ok(Parse::Complete(head)) => {
+                    place.begin(Phase::Disk);
+                    let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
+                    let answer = place.guard(answering).await?;
+                    let unfinished = tell(Some(&head), &answer, place);
+                    (answer, unfinished, head.len, head.content)
+                }
+                Err(bad) => {
+                    let answer = exchange::refuse(shard, &peer, bad, outbox.buffer(&shard.buffers));
+                    let unfinished = tell(None, &answer, place);
+                    (answer, unfinished, inbox.unread().len(), RequestContent::Present)
+                }
+            };
+        match unfinished {
+            None => send_content(stream, shard, place, outbox, content).await?,
+            // Boxed: idle connections would carry its state.
+            Some(unfinished) => {
+                Box::pin(send_and_tell(stream, shard, place, outbox, content, unfinished)).await?;
             }
-            Ok(Parse::Complete(head)) => {
-                place.begin(Phase::Disk);
-                let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
-                (place.guard(answering).await?, head.len, head.content)
-            }
-            Err(bad) => {
-                let answer = exchange::refuse(shard, bad, outbox.buffer(&shard.buffers));
-                (answer, inbox.unread().len(), RequestContent::Present)
-            }
-        };
-        let persistence = answer.persistence;
-        send_content(stream, shard, place, outbox, answer).await?;
+        }
         inbox.consume(head_bytes);
         if persistence == Persistence::Close {
             outbox.flush(stream, place).await?;
-            if content == RequestContent::Present || !inbox.unread().is_empty() {
+            if request_content == RequestContent::Present || !inbox.unread().is_empty() {
                 close::linger(stream, shard, place).await?;
             }
             return Ok(Close::Finished);
@@ -108,6 +118,7 @@ async fn converse(
 /// Waits for more bytes of a head. Answers 408 when some came and the rest did not.
 async fn await_head(
     stream: &mut Stream,
+    peer: &Peer,
     shard: &Rc<Shard>,
     place: &Place,
     inbox: &mut Inbox,
@@ -125,7 +136,12 @@ async fn await_head(
         }
     }
     match inbox.fill(stream, shard, place).await {
-        Ok(Fill::Some) => Ok(()),
+        Ok(Fill::Some) => {
+            if place.phase() != Phase::Head {
+                place.note_request();
+            }
+            Ok(())
+        }
         // A request came in the moment in which the server began to stop: it is answered.
         Err(Close::Interrupted(Interrupt::Draining)) if stream.has_unread() => {
             place.begin(Phase::Head);
@@ -134,7 +150,8 @@ async fn await_head(
         Ok(Fill::End) if inbox.unread().is_empty() => Err(Close::ByPeer),
         Ok(Fill::End) => Err(Close::MidHead),
         Err(Close::Interrupted(Interrupt::TimedOut(Phase::Head))) if !inbox.unread().is_empty() => {
-            exchange::time_out(shard, outbox.buffer(&shard.buffers));
+            let answer = exchange::time_out(shard, peer, outbox.buffer(&shard.buffers));
+            tell(None, &answer, place);
             outbox.flush(stream, place).await?;
             close::linger(stream, shard, place).await?;
             Err(Close::Interrupted(Interrupt::TimedOut(Phase::Head)))
@@ -143,14 +160,37 @@ async fn await_head(
     }
 }
 
+/// Tells of an answer; gives what is to be ended when its content was sent.
+fn tell(head: Option<&RequestHead<'_>>, answer: &Answer, place: &Place) -> Option<Unfinished> {
+    exchanged::answered(head, answer.summary, place.next_request_begun(), answer.content.leaves_with_head())
+}
+
+/// Sends content that is told of when it was sent, or could not be.
+async fn send_and_tell(
+    stream: &mut Stream,
+    shard: &Rc<Shard>,
+    place: &Place,
+    outbox: &mut Outbox,
+    content: Outgoing,
+    unfinished: Unfinished,
+) -> Result<(), Close> {
+    // What was gathered before belongs to other answers; its own head is gathered too.
+    let before = place.sent_bytes() + outbox.gathered_bytes() - unfinished.head_bytes();
+    let outcome = send_content(stream, shard, place, outbox, content).await;
+    // What is gathered when a send failed is never sent.
+    let gathered_bytes = if outcome.is_ok() { outbox.gathered_bytes() } else { 0 };
+    unfinished.end((place.sent_bytes() + gathered_bytes).saturating_sub(before));
+    outcome
+}
+
 async fn send_content(
     stream: &mut Stream,
     shard: &Rc<Shard>,
     place: &Place,
     outbox: &mut Outbox,
-    answer: Answer,
+    content: Outgoing,
 ) -> Result<(), Close> {
-    match answer.content {
+    match content {
         Outgoing::Nothing => Ok(()),
         Outgoing::Piece(piece) => send_piece(stream, shard, place, outbox, piece).await,
         // Boxed, as below: few answers have parts, and every connection would carry their state.

@@ -34,6 +34,11 @@ impl Outbox {
         &mut self.buffer
     }
 
+    /// Bytes that wait in it.
+    pub(super) fn gathered_bytes(&self) -> u64 {
+        self.buffer.len() as u64
+    }
+
     /// Whether it is time to send.
     pub(super) fn is_full(&self) -> bool {
         self.buffer.len() >= GATHERED_BYTES_MAX
@@ -82,7 +87,9 @@ impl Outbox {
                 None => None,
             };
             let pieces = [&self.buffer[sent.min(head_bytes)..], &content[sent.saturating_sub(head_bytes)..]];
-            sent += stream.send_now(pieces)?;
+            let count = stream.send_now(pieces)?;
+            place.count_sent(count);
+            sent += count;
         }
         self.buffer.clear();
         Ok(())
@@ -108,12 +115,15 @@ impl Outbox {
             if !self.buffer.is_empty() {
                 // Held back until content follows, which is in this same turn if the socket takes the head whole.
                 let sent = stream.send_more_now(&self.buffer)?;
+                place.count_sent(sent);
                 self.buffer.drain(..sent);
                 if !self.buffer.is_empty() {
                     continue;
                 }
             }
-            next += stream.send_file_now(content.descriptor(), next..range.end)?;
+            let count = stream.send_file_now(content.descriptor(), next..range.end)?;
+            place.count_sent(count);
+            next += count as u64;
         }
         Ok(())
     }
@@ -148,6 +158,7 @@ async fn send_all(stream: &mut Stream, place: &Place, mut bytes: &[u8]) -> Resul
     while !bytes.is_empty() {
         place.begin(Phase::Send);
         let count = place.guard(pin!(stream.write(bytes))).await??;
+        place.count_sent(count);
         bytes = &bytes[count..];
     }
     Ok(())

@@ -11,6 +11,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
 /// How long a connection may stay in each phase, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,8 @@ impl Roster {
             deadline_tick: Cell::new(self.deadline(Phase::Fresh)),
             timed_out: Cell::new(false),
             waker: Cell::new(None),
+            sent_bytes: Cell::new(0),
+            request_begun: Cell::new(Instant::now()),
         });
         let key = self.watches.borrow_mut().insert(watch.clone());
         Place { roster: self.clone(), watch, key }
@@ -154,6 +157,8 @@ struct Watch {
     deadline_tick: Cell<u64>,
     timed_out: Cell<bool>,
     waker: Cell<Option<Waker>>,
+    sent_bytes: Cell<u64>,
+    request_begun: Cell<Instant>,
 }
 
 impl Watch {
@@ -182,6 +187,27 @@ impl Place {
         self.watch.phase.set(phase);
         self.watch.deadline_tick.set(self.roster.deadline(phase));
         self.watch.timed_out.set(false);
+    }
+
+    /// Counts bytes that the socket took.
+    pub(super) fn count_sent(&self, bytes: usize) {
+        self.watch.sent_bytes.set(self.watch.sent_bytes.get() + bytes as u64);
+    }
+
+    /// Bytes that the socket has taken since the connection began.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.watch.sent_bytes.get()
+    }
+
+    /// Notes that the first bytes of a request came in.
+    pub(super) fn note_request(&self) {
+        self.watch.request_begun.set(Instant::now());
+    }
+
+    /// When the first bytes of the request came in that is answered now. One that came together with it, which is the next,
+    /// has begun when this is asked.
+    pub(super) fn next_request_begun(&self) -> Instant {
+        self.watch.request_begun.replace(Instant::now())
     }
 
     /// Waits for `future`, but not past the deadline of the phase. It takes what can be moved (pin

@@ -186,6 +186,14 @@ pub enum ContentRange {
 }
 
 impl Response<'_> {
+    /// Bytes of content that follow the head: none for HEAD, whatever its Content-Length says.
+    pub fn content_bytes(&self) -> u64 {
+        match self.content {
+            Content::Absent | Content::Withheld => 0,
+            _ => self.fields.content_length.unwrap_or(0),
+        }
+    }
+
     /// Appends the head to `out`, and the content where it is a text. `date` is the moment of the
     /// answer; `persistence` what `Connection` says.
     pub fn encode(&self, date: &DateText, persistence: Persistence, out: &mut Vec<u8>) {

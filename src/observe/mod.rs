@@ -1,6 +1,6 @@
-//! What the server tells of itself: [`log`] sets up the messages, [`access`] says one line an
-//! exchange, [`throttle`] keeps floods out.
+//! What the server tells of itself: [`log`] sets up the messages, [`exchanged`] tells of each request and its answer,
+//! [`throttle`] keeps floods out.
 
-pub mod access;
+pub mod exchanged;
 pub mod log;
 pub mod throttle;

@@ -96,11 +96,11 @@ impl Stream {
     }
 
     /// Sends as much of `range` of a file in memory as the socket takes now, within a bound.
-    pub fn send_file_now(&mut self, file: BorrowedFd<'_>, range: Range<u64>) -> std::io::Result<u64> {
+    pub fn send_file_now(&mut self, file: BorrowedFd<'_>, range: Range<u64>) -> std::io::Result<usize> {
         let count = usize::try_from((range.end - range.start).min(SENDFILE_BYTES_MAX)).expect("at most a MiB");
         let mut position = range.start;
         let sent = rustix::fs::sendfile(&self.descriptor, file, Some(&mut position), count);
-        self.none_or_some(sent).map(|count| count as u64)
+        self.none_or_some(sent)
     }
 
     fn none_or_some(&mut self, sent: Result<usize, Errno>) -> std::io::Result<usize> {
