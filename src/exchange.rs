@@ -73,7 +73,9 @@ pub enum Piece {
 /// Answers one request, appending the head to `out`.
 pub async fn answer(shard: &Shard, peer: &Peer, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
     let now = shard.clock.now();
-    let persistence = if shard.draining.get() { Persistence::Close } else { head.persistence };
+    let served = shard.served(peer.listener);
+    let is_last = shard.draining.get() || served.is_gone;
+    let persistence = if is_last { Persistence::Close } else { head.persistence };
     let mut exchange = Exchange { shard, head, now: &now, persistence };
     let (target, path) = match parse_target(head.target) {
         Ok(parsed) => parsed,
@@ -89,13 +91,13 @@ pub async fn answer(shard: &Shard, peer: &Peer, head: &RequestHead<'_>, out: &mu
         }
     };
     let authority = target.authority.or_else(|| host(head));
-    let site = shard.site(peer.listener, authority);
+    let site = served.site(authority);
     let asked = Asked {
         head,
         path: &path,
         query: target.query,
         host: authority,
-        client: shard.client(peer, &head.fields),
+        client: served.service.client(peer, &head.fields),
         now: Moment { tick: shard.clock.ticks(), date: now.date },
     };
     let mut answer = exchange.answer(site, &asked, out).await;

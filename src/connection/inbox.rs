@@ -78,9 +78,10 @@ impl Inbox {
         let Some(buffer) = &mut self.buffer else { return };
         if unread.len() == buffer.len() {
             // Two more than the limit: an empty line may stand before the head.
-            let bytes_max = shard.head_limits.head_bytes_max + 2;
-            assert!(buffer.len() < bytes_max, "a head above its limit was refused before");
-            let mut larger = vec![0; (buffer.len() * 2).min(bytes_max)].into_boxed_slice();
+            let bytes_max = shard.head_limits.get().head_bytes_max + 2;
+            // A head above its limit was refused before, unless the limit was lowered a moment ago; then it is refused next.
+            let length = (buffer.len() * 2).min(bytes_max).max(buffer.len() + 1);
+            let mut larger = vec![0; length].into_boxed_slice();
             larger[..unread.len()].copy_from_slice(&buffer[unread.clone()]);
             *buffer = larger;
         } else {
@@ -100,7 +101,8 @@ impl Inbox {
     }
 }
 
-fn narrow(bytes: usize) -> u32 {
+/// Bytes of a buffer in a number that is narrow, as thousands of connections carry it.
+pub(super) fn narrow(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a buffer is as long as the longest head")
 }
 

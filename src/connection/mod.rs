@@ -20,7 +20,7 @@ use crate::observe::exchanged::{self, Unfinished};
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use close::Close;
-use inbox::{Fill, Inbox};
+use inbox::{Fill, Inbox, narrow};
 use outbox::Outbox;
 use roster::{Interrupt, Phase, Place, Roster};
 use std::pin::pin;
@@ -53,7 +53,7 @@ pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<
 }
 
 /// Answers gathered before they are sent and other connections have their turn.
-const GATHERED_ANSWERS_MAX: usize = 64;
+const GATHERED_ANSWERS_MAX: u32 = 64;
 
 async fn converse(
     stream: &mut Stream,
@@ -71,7 +71,7 @@ async fn converse(
     let mut gathered = 0;
     loop {
         let (Answer { content, persistence, .. }, unfinished, head_bytes, request_content) =
-            match request::parse(inbox.unread(), &shard.head_limits) {
+            match request::parse(inbox.unread(), &shard.head_limits.get()) {
                 Ok(Parse::Partial) => {
                     outbox.flush(stream, place).await?;
                     gathered = 0;
@@ -83,12 +83,12 @@ async fn converse(
                     let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
                     let answer = place.guard(answering).await?;
                     let unfinished = tell(Some(&head), &answer, place);
-                    (answer, unfinished, head.len, head.content)
+                    (answer, unfinished, narrow(head.len), head.content)
                 }
                 Err(bad) => {
                     let answer = exchange::refuse(shard, &peer, bad, outbox.buffer(&shard.buffers));
                     let unfinished = tell(None, &answer, place);
-                    (answer, unfinished, inbox.unread().len(), RequestContent::Present)
+                    (answer, unfinished, narrow(inbox.unread().len()), RequestContent::Present)
                 }
             };
         match unfinished {
@@ -98,7 +98,7 @@ async fn converse(
                 Box::pin(send_and_tell(stream, shard, place, outbox, content, unfinished)).await?;
             }
         }
-        inbox.consume(head_bytes);
+        inbox.consume(head_bytes as usize);
         if persistence == Persistence::Close {
             outbox.flush(stream, place).await?;
             if request_content == RequestContent::Present || !inbox.unread().is_empty() {

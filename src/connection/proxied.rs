@@ -20,8 +20,9 @@ pub(super) async fn client(
     place: &Place,
     inbox: &mut Inbox,
 ) -> Result<Option<IpAddr>, Close> {
-    if !shard.trusts(peer) {
-        if shard.admits_message() {
+    let service = shard.served(peer.listener).service;
+    if !service.trusts(peer) {
+        if service.admits_message() {
             tracing::info!(peer = ?peer.address, "closed: it is not one of the proxies of `real_ip_from`");
         }
         return Err(Close::Distrusted);
@@ -50,7 +51,7 @@ pub(super) async fn client(
                 }
             }
             Err(bad) => {
-                if shard.admits_message() {
+                if service.admits_message() {
                     tracing::info!(peer = ?peer.address, "closed: {bad}");
                 }
                 return Err(Close::Distrusted);

@@ -1,67 +1,26 @@
-//! What one core owns: the sites with their catalogue, the clock, the spare buffers, the limits.
+//! What one core owns: what is served now, the clock, the spare buffers.
 //!
 //! One shard belongs to one executor and is never shared, so plain cells suffice and nothing
-//! is locked.
+//! is locked. What the configuration says is in a [`Service`], which a reload replaces; the rest lives as long as the worker.
 //!
 //! Invariant: within a tick (about a second) the clock stands still; whatever is cheap enough to be
 //! a second old reads it instead of asking the kernel.
 
+mod service;
+
+pub use service::{ClientField, Options, Service, Trusted};
+
 use crate::http::date::HttpDate;
-use crate::http::fields::{FieldName, Fields};
-use crate::http::forwarded;
 use crate::http::multipart::Boundary;
 use crate::http::request::HeadLimits;
 use crate::http::respond::Now;
-use crate::site::access::Networks;
-use crate::site::catalogue::Catalogue;
-use crate::site::gate::Gate;
-use crate::site::hosts::Hosts;
-use crate::site::{self, Site};
+use crate::site::Site;
 use crate::socket::bulk::Bulk;
-use crate::storage::cache::Budget;
-use crate::storage::root::Root;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// What a shard is made of.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What is served.
-    pub sites: Arc<[site::Options]>,
-    /// For each listener, which of the sites it serves.
-    pub hosts: Arc<[Hosts]>,
-    /// Limits on request heads.
-    pub head_limits: HeadLimits,
-    /// What may be kept in memory.
-    pub cache: Budget,
-    /// Proxies whose word on a client's address is taken.
-    pub trusted: Arc<Trusted>,
-}
-
-/// Proxies whose word is taken, and where they say it.
-#[derive(Clone, Debug, Default)]
-pub struct Trusted {
-    /// Their addresses.
-    pub networks: Networks,
-    /// The field in which they name the client.
-    pub field: ClientField,
-}
-
-/// A request field in which a proxy names the client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientField {
-    /// What most proxies write.
-    #[default]
-    XForwardedFor,
-    /// RFC 7239
-    Forwarded,
-}
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,14 +33,10 @@ pub struct Peer {
 
 /// What one core owns.
 pub struct Shard {
-    sites: Vec<Site>,
-    hosts: Arc<[Hosts]>,
-    roots: Vec<Rc<Root>>,
-    catalogue: Rc<Catalogue>,
-    gate: Rc<Gate>,
-    trusted: Arc<Trusted>,
+    /// What is served, by the number of a listener.
+    served: RefCell<Vec<Option<Served>>>,
     /// Limits on request heads.
-    pub head_limits: HeadLimits,
+    pub head_limits: Cell<HeadLimits>,
     /// What separates the parts of an answer.
     pub boundary: Boundary,
     /// The time of this tick.
@@ -96,77 +51,91 @@ pub struct Shard {
     pub draining: Cell<bool>,
 }
 
+/// What is served on one listener.
+#[derive(Clone)]
+pub struct Served {
+    /// The sites, and what goes with them.
+    pub service: Rc<Service>,
+    /// Which of the service's listeners it is.
+    position: u16,
+    /// A reload has done away with the listener: its connections end with the next answer.
+    pub is_gone: bool,
+}
+
+impl Served {
+    /// The site that a request is for.
+    pub fn site(&self, authority: Option<&str>) -> &Site {
+        self.service.site(self.position.into(), authority)
+    }
+}
+
 impl Shard {
-    /// A shard of these options. Opens roots and password files: for start-up.
+    /// A shard that serves what these options say, each listener under its position among them. Opens roots and password
+    /// files: for start-up.
     pub fn open(options: &Options) -> Result<Shard, String> {
-        let catalogue = Rc::new(Catalogue::new(options.cache));
-        let gate = Rc::new(Gate::default());
-        let mut roots: HashMap<Arc<Path>, Rc<Root>> = HashMap::new();
-        let mut sites = Vec::with_capacity(options.sites.len());
-        for (number, site) in options.sites.iter().enumerate() {
-            let number = u16::try_from(number).map_err(|_| "more sites than can be told apart".to_owned())?;
-            sites.push(Site::open(site, number, &mut roots, &catalogue, &gate)?);
-        }
-        Ok(Shard {
-            sites,
-            hosts: options.hosts.clone(),
-            roots: roots.into_values().collect(),
-            catalogue,
-            gate,
-            trusted: options.trusted.clone(),
-            head_limits: options.head_limits,
+        let shard = Shard {
+            served: RefCell::default(),
+            head_limits: Cell::new(options.head_limits),
             boundary: Boundary::new(random_bits()),
             clock: Clock::new(),
             buffers: Buffers::default(),
             bulk: Bulk::default(),
             read_ahead: Rc::default(),
             draining: Cell::new(false),
-        })
-    }
-
-    /// The site that a request is for.
-    pub fn site(&self, listener: u16, authority: Option<&str>) -> &Site {
-        &self.sites[self.hosts[usize::from(listener)].find(authority)]
-    }
-
-    /// The client that a request comes from: the peer, or whom a trusted proxy names.
-    pub fn client(&self, peer: &Peer, fields: &Fields<'_>) -> Option<IpAddr> {
-        let Trusted { networks, field } = &*self.trusted;
-        let name = match field {
-            ClientField::XForwardedFor => FieldName::XForwardedFor,
-            ClientField::Forwarded => FieldName::Forwarded,
         };
-        if networks.is_empty() || !fields.has(name) || !self.trusts(peer) {
-            return peer.address;
+        let numbers: Vec<u16> = (0..).take(options.hosts.len()).collect();
+        shard.serve(&Rc::new(Service::open(options)?), &numbers);
+        Ok(shard)
+    }
+
+    /// Serves this from the next request on; `listeners` are the numbers of its listeners. Others are gone from then on,
+    /// and what they served last is served to their connections until those end.
+    pub fn serve(&self, service: &Rc<Service>, listeners: &[u16]) {
+        let mut served = self.served.borrow_mut();
+        served.iter_mut().flatten().for_each(|one| one.is_gone = true);
+        for (position, number) in (0..).zip(listeners) {
+            let at = usize::from(*number);
+            if served.len() <= at {
+                served.resize_with(at + 1, || None);
+            }
+            served[at] = Some(Served { service: service.clone(), position, is_gone: false });
         }
-        let is_trusted = |address| networks.contains(Some(address));
-        // A proxy on a Unix socket has no address; no client has this one.
-        let proxy = peer.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let lines = fields.values(name);
-        let client = match field {
-            ClientField::XForwardedFor => forwarded::client_of_x_forwarded_for(lines, proxy, is_trusted),
-            ClientField::Forwarded => forwarded::client_of_forwarded(lines, proxy, is_trusted),
-        };
-        if client == proxy { peer.address } else { Some(client) }
+        self.head_limits.set(service.head_limits);
     }
 
-    /// Whether a peer may say on whose behalf it connects.
-    pub fn trusts(&self, peer: &Peer) -> bool {
-        self.trusted.networks.contains(peer.address)
+    /// What is served to a connection that came in by this listener.
+    pub fn served(&self, listener: u16) -> Served {
+        let served = self.served.borrow();
+        served[usize::from(listener)].clone().expect("a listener is forgotten after its last connection")
     }
 
-    /// Whether one more message that whoever connects can cause may be told now.
-    pub fn admits_message(&self) -> bool {
-        self.catalogue.throttle.admits()
+    /// The listeners that are gone.
+    pub fn gone(&self) -> Vec<u16> {
+        let served = self.served.borrow();
+        (0..)
+            .zip(served.iter())
+            .filter(|(_, one)| one.as_ref().is_some_and(|one| one.is_gone))
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    /// Forgets a listener that is gone, and has no connection left.
+    pub fn forget(&self, listener: u16) {
+        let forgotten = self.served.borrow_mut()[usize::from(listener)].take();
+        debug_assert!(forgotten.is_some_and(|served| served.is_gone));
     }
 
     /// Looks after what time changes and the disk may delay; called about once a second.
     pub async fn tick(&self) {
-        self.catalogue.tick();
-        for root in &self.roots {
-            root.refresh().await;
+        let mut services: Vec<Rc<Service>> = Vec::new();
+        for served in self.served.borrow().iter().flatten() {
+            if !services.iter().any(|service| Rc::ptr_eq(service, &served.service)) {
+                services.push(served.service.clone());
+            }
         }
-        self.gate.refresh().await;
+        for service in services {
+            service.tick().await;
+        }
     }
 }
 
