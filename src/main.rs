@@ -38,7 +38,8 @@ fn run(args: &Args) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let options = config.server_options();
-    let outcome = if args.test { server::check(&options) } else { server::run(&options) };
+    let reload = || Config::load(args).map(|config| config.server_options()).map_err(|error| error.to_string());
+    let outcome = if args.test { server::check(&options) } else { server::run(options, &reload) };
     match outcome {
         Ok(()) if args.test => {
             eprintln!("otus-httpd: the configuration is good");

@@ -37,7 +37,7 @@ pub struct Door {
 
 /// Serves one peer until its connection ends.
 pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
-    let place = roster.enter();
+    let place = roster.enter(door.listener);
     let mut inbox = Inbox::default();
     let mut outbox = Outbox::default();
     let close = match converse(&mut stream, door, &shard, &place, &mut inbox, &mut outbox).await {

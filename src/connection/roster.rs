@@ -64,7 +64,7 @@ pub enum Interrupt {
 
 /// The register of one core's connections.
 pub struct Roster {
-    limits: Limits,
+    limits: Cell<Limits>,
     tick: Cell<u64>,
     draining: Cell<bool>,
     aborted: Cell<bool>,
@@ -75,7 +75,7 @@ impl Roster {
     /// An empty register.
     pub fn new(limits: Limits) -> Rc<Roster> {
         Rc::new(Roster {
-            limits,
+            limits: Cell::new(limits),
             tick: Cell::new(0),
             draining: Cell::new(false),
             aborted: Cell::new(false),
@@ -83,9 +83,16 @@ impl Roster {
         })
     }
 
-    /// Registers a connection that was just accepted.
-    pub(super) fn enter(self: &Rc<Roster>) -> Place {
+    /// Replaces the limits; a phase that has begun keeps its deadline.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.set(limits);
+    }
+
+    /// Registers a connection that was just accepted, by the listener of this number.
+    pub(super) fn enter(self: &Rc<Roster>, listener: u16) -> Place {
         let watch = Rc::new(Watch {
+            listener,
+            is_closing: Cell::new(self.draining.get()),
             phase: Cell::new(Phase::Fresh),
             deadline_tick: Cell::new(self.deadline(Phase::Fresh)),
             timed_out: Cell::new(false),
@@ -122,12 +129,28 @@ impl Roster {
     /// its request is most likely on its way.
     pub fn drain(&self) {
         self.draining.set(true);
-        for (_, watch) in self.watches.borrow().iter() {
+        self.close_when_idle(|_| true);
+    }
+
+    /// The same for those that came in by the listener of this number, which is gone.
+    pub fn close_listener(&self, listener: u16) {
+        self.close_when_idle(|watch| watch.listener == listener);
+    }
+
+    fn close_when_idle(&self, concerns: impl Fn(&Watch) -> bool) {
+        let soon = self.tick.get() + u64::from(FRESH_SECONDS_WHEN_DRAINING) + 1;
+        for (_, watch) in self.watches.borrow().iter().filter(|(_, watch)| concerns(watch)) {
+            watch.is_closing.set(true);
             if watch.phase.get() == Phase::Fresh {
-                watch.deadline_tick.set(self.deadline(Phase::Fresh));
+                watch.deadline_tick.set(soon);
             }
             watch.wake();
         }
+    }
+
+    /// Whether no live connection came in by the listener of this number.
+    pub fn is_empty_of(&self, listener: u16) -> bool {
+        !self.watches.borrow().iter().any(|(_, watch)| watch.listener == listener)
     }
 
     /// Ends all waits, whatever for: nobody will look after these connections any more.
@@ -139,13 +162,14 @@ impl Roster {
     }
 
     fn deadline(&self, phase: Phase) -> u64 {
+        let limits = self.limits.get();
         let seconds = match phase {
             Phase::Fresh if self.draining.get() => FRESH_SECONDS_WHEN_DRAINING,
-            Phase::Fresh | Phase::Head => self.limits.head_seconds,
-            Phase::Idle => self.limits.idle_seconds,
-            Phase::Send => self.limits.send_seconds,
-            Phase::Disk => self.limits.disk_seconds,
-            Phase::Linger => self.limits.linger_seconds,
+            Phase::Fresh | Phase::Head => limits.head_seconds,
+            Phase::Idle => limits.idle_seconds,
+            Phase::Send => limits.send_seconds,
+            Phase::Disk => limits.disk_seconds,
+            Phase::Linger => limits.linger_seconds,
         };
         // The tick may be almost over already: without the one more, a deadline would come early.
         self.tick.get() + u64::from(seconds) + 1
@@ -153,6 +177,10 @@ impl Roster {
 }
 
 struct Watch {
+    /// The number of the listener that it came in by.
+    listener: u16,
+    /// It ends when it is idle.
+    is_closing: Cell<bool>,
     phase: Cell<Phase>,
     deadline_tick: Cell<u64>,
     timed_out: Cell<bool>,
@@ -225,7 +253,7 @@ impl Place {
             if self.roster.aborted.get() {
                 return Poll::Ready(Err(Interrupt::Aborted));
             }
-            if phase == Phase::Idle && self.roster.draining.get() {
+            if phase == Phase::Idle && self.watch.is_closing.get() {
                 return Poll::Ready(Err(Interrupt::Draining));
             }
             let waker = self.watch.waker.take().filter(|waker| waker.will_wake(cx.waker()));
@@ -252,7 +280,7 @@ mod tests {
 
     fn ticks_until_interrupt(phase: Phase) -> u32 {
         let roster = Roster::new(LIMITS);
-        let place = roster.enter();
+        let place = roster.enter(0);
         place.begin(phase);
         let mut wait = pin!(place.guard(pending::<()>()));
         for ticks in 0..100 {
@@ -284,7 +312,7 @@ mod tests {
     #[test]
     fn a_drain_ends_idle_waits_and_an_abort_all() {
         let roster = Roster::new(LIMITS);
-        let (idle, sending) = (roster.enter(), roster.enter());
+        let (idle, sending) = (roster.enter(0), roster.enter(0));
         idle.begin(Phase::Idle);
         sending.begin(Phase::Send);
         assert_eq!(roster.len(), 2);

@@ -1,6 +1,9 @@
 //! Listening sockets: one a worker for each address, with SO_REUSEPORT, so that the kernel spreads
 //! the connections and no worker waits for another. Of a Unix socket there is one, which all workers share.
 //!
+//! Order: [`Listeners::prepare`] opens what is new · whoever is concerned agrees · [`Listeners::apply`] takes it in and closes
+//! what is gone.
+//!
 //! Invariant: a port or a file that another program listens on is never shared or taken away in silence.
 
 use super::{Address, Listen, Options, StartError};
@@ -11,85 +14,166 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The sockets of a server.
+/// The listeners of a server, by their numbers. A number stays with an address for as long as it is listened on, also where
+/// a reload puts others before it.
+#[derive(Debug, Default)]
+pub struct Listeners(Vec<Option<Listener>>);
+
+/// One listener.
 #[derive(Debug)]
-pub struct Sockets {
-    /// Where it listens.
-    pub bound: Vec<Bound>,
-    /// For each worker, its sockets, one an address, with the numbers of their listeners.
-    pub of_workers: Vec<Vec<(usize, Socket)>>,
+pub struct Listener {
+    /// Where it listens, with the port that the kernel chose.
+    pub bound: Address,
+    /// As the configuration names it; with port 0 it is another than `bound`.
+    named: Address,
+    /// Removed before the sockets are closed: see [`SocketFile`].
+    file: Option<SocketFile>,
+    /// A socket for each worker.
+    sockets: Vec<Socket>,
 }
 
-/// Where one listener listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bound {
-    /// Its number.
-    pub listener: usize,
-    /// Its address, with the port that the kernel chose.
-    pub address: Address,
+/// What a change of the listeners is about, before any of it takes effect.
+#[derive(Debug)]
+pub struct Change {
+    /// For each listener of the options, its number; none where the machine lacks a default address.
+    pub numbers: Vec<Option<u16>>,
+    /// Those that are new.
+    opened: Vec<(u16, Listener)>,
 }
 
-/// Opens the sockets of all workers.
-pub fn open(options: &Options) -> Result<Sockets, StartError> {
-    let backlog = backlog();
-    let mut sockets = Sockets { bound: Vec::new(), of_workers: (0..options.workers).map(|_| Vec::new()).collect() };
-    for (listener, listen) in options.listen.iter().enumerate() {
-        let opened = match &listen.address {
-            Address::Tcp(address) => open_tcp(*address, options.workers, backlog),
-            Address::Unix(path) => open_unix(path, options.workers, backlog),
-        };
-        match opened {
-            Ok((address, of_address)) => {
-                sockets.bound.push(Bound { listener, address });
-                for (of_worker, socket) in sockets.of_workers.iter_mut().zip(of_address) {
-                    of_worker.push((listener, socket));
+impl Listeners {
+    /// Opens the listeners that these options name and that are not open yet. Nothing changes before [`Listeners::apply`].
+    pub fn prepare(&self, options: &Options) -> Result<Change, StartError> {
+        let backlog = backlog();
+        let mut change = Change { numbers: Vec::new(), opened: Vec::new() };
+        for listen in &options.listen {
+            if let Some(number) = self.number_of(&listen.address, &change.numbers) {
+                change.numbers.push(Some(number));
+                continue;
+            }
+            let opened = match &listen.address {
+                Address::Tcp(address) => open_tcp(*address, options.workers, backlog, self.holds_port(address.port())),
+                Address::Unix(path) => open_unix(path, options.workers, backlog),
+            };
+            match opened {
+                Ok((bound, sockets)) => {
+                    let number = self.free_number(&change)?;
+                    let file = SocketFile::of(&bound);
+                    change.opened.push((number, Listener { bound, named: listen.address.clone(), file, sockets }));
+                    change.numbers.push(Some(number));
                 }
-            }
-            Err(error) if listen.optional && is_absent(&error) => {
-                tracing::debug!("not listening on {}: {error}", listen.address);
-            }
-            Err(error) => {
-                drop(SocketFiles::of(&sockets));
-                return Err(explain(listen, &error));
+                Err(error) if listen.optional && is_absent(&error) => {
+                    tracing::debug!("not listening on {}: {error}", listen.address);
+                    change.numbers.push(None);
+                }
+                Err(error) => return Err(explain(listen, &error)),
             }
         }
+        if change.numbers.iter().all(Option::is_none) {
+            return Err(StartError("no address to listen on; name one with --address".to_owned()));
+        }
+        Ok(change)
     }
-    if sockets.bound.is_empty() {
-        return Err(StartError("no address to listen on; name one with --address".to_owned()));
+
+    /// Takes the new listeners in and lets go of those that are not named any more; gives the latter's numbers.
+    pub fn apply(&mut self, change: Change) -> Vec<u16> {
+        let mut gone = Vec::new();
+        for (number, slot) in (0..).zip(&mut self.0) {
+            if slot.is_some() && !change.numbers.contains(&Some(number)) {
+                *slot = None;
+                gone.push(number);
+            }
+        }
+        for (number, listener) in change.opened {
+            let at = usize::from(number);
+            if self.0.len() <= at {
+                self.0.resize_with(at + 1, || None);
+            }
+            self.0[at] = Some(listener);
+        }
+        gone
     }
-    Ok(sockets)
+
+    /// The listener of this number, if it is open.
+    pub fn get(&self, number: u16) -> Option<&Listener> {
+        self.0.get(usize::from(number))?.as_ref()
+    }
+
+    /// Stops listening in the kernel's eyes for good: the files of Unix sockets first, while the sockets still listen.
+    pub fn remove_files(&mut self) {
+        self.0.iter_mut().flatten().for_each(|listener| listener.file = None);
+    }
+
+    /// Closes all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The number of a listener that is open and that none of `taken` is.
+    fn number_of(&self, named: &Address, taken: &[Option<u16>]) -> Option<u16> {
+        let is_it = |number: u16, listener: &Listener| listener.named == *named && !taken.contains(&Some(number));
+        (0..)
+            .zip(&self.0)
+            .find(|(number, slot)| slot.as_ref().is_some_and(|listener| is_it(*number, listener)))
+            .map(|(number, _)| number)
+    }
+
+    fn free_number(&self, change: &Change) -> Result<u16, StartError> {
+        let is_free =
+            |number: &u16| self.get(*number).is_none() && !change.opened.iter().any(|(taken, _)| taken == number);
+        (0..u16::MAX).find(is_free).ok_or_else(|| StartError("more listeners than can be told apart".to_owned()))
+    }
+
+    /// Whether a listener of ours has this port.
+    fn holds_port(&self, port: u16) -> bool {
+        let has_it = |listener: &Listener| matches!(&listener.bound, Address::Tcp(address) if address.port() == port);
+        self.0.iter().flatten().any(has_it)
+    }
 }
 
-/// The files of Unix sockets, removed when this is dropped: while the sockets still listen, for the file of one that does
+impl Change {
+    /// The new listeners with their numbers.
+    pub fn opened(&self) -> impl Iterator<Item = (u16, &Listener)> {
+        self.opened.iter().map(|(number, listener)| (*number, listener))
+    }
+}
+
+impl Listener {
+    /// A copy of a worker's socket, so that the queue outlives the worker.
+    pub fn socket_of(&self, worker: usize) -> std::io::Result<Socket> {
+        self.sockets[worker].try_clone()
+    }
+}
+
+/// The file of a Unix socket, removed when this is dropped: while the socket still listens, for the file of one that does
 /// not is replaced by the next server, whose file it is then.
 #[derive(Debug)]
-pub struct SocketFiles(Vec<PathBuf>);
+struct SocketFile(PathBuf);
 
-impl SocketFiles {
-    /// Those of these sockets.
-    pub fn of(sockets: &Sockets) -> SocketFiles {
-        let path = |bound: &Bound| match &bound.address {
+impl SocketFile {
+    fn of(address: &Address) -> Option<SocketFile> {
+        match address {
             Address::Tcp(_) => None,
-            Address::Unix(path) => Some(path.clone()),
-        };
-        SocketFiles(sockets.bound.iter().filter_map(path).collect())
+            Address::Unix(path) => Some(SocketFile(path.clone())),
+        }
     }
 }
 
-impl Drop for SocketFiles {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        for path in &self.0 {
-            // Somebody may have removed it before; then there is nothing left to do.
-            let _ = std::fs::remove_file(path);
-        }
+        // Somebody may have removed it before; then there is nothing left to do.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
 /// An address as it was bound, and a socket for each worker.
 type Opened = (Address, Vec<Socket>);
 
-fn open_tcp(address: SocketAddr, workers: usize, backlog: i32) -> std::io::Result<Opened> {
-    patiently(|| probe(address))?;
+/// `is_shared`: a listener of ours has the port on another address, which may be about to go.
+fn open_tcp(address: SocketAddr, workers: usize, backlog: i32, is_shared: bool) -> std::io::Result<Opened> {
+    if !is_shared {
+        patiently(|| probe(address))?;
+    }
     let mut bound = address;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {

@@ -2,12 +2,16 @@
 //!
 //! [`run`] in order: [`preflight`] checks what the kernel and the administrator must grant,
 //! [`listen`] opens the sockets, [`supervise`] starts one [`worker`] a core, watches them, and
-//! stops them when a [`signal`] says so. [`ring`] sets the flags of their rings.
+//! stops them when a [`signal`] says so; or gives them an [`order`] to serve something else, by other [`doors`].
+//! [`ring`] sets the flags of their rings.
 //!
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
+pub mod doors;
 pub mod listen;
+pub mod order;
 pub mod preflight;
+pub mod reload;
 pub mod ring;
 pub mod signal;
 pub mod supervise;
@@ -106,21 +110,24 @@ impl fmt::Display for Address {
 #[error("{0}")]
 pub struct StartError(pub String);
 
+/// Reads the options anew; what it gives instead may have several lines.
+pub type Reload<'a> = &'a dyn Fn() -> Result<Options, String>;
+
 /// Serves until a signal says stop. Prints one line an address on standard output once all
-/// workers accept.
-pub fn run(options: &Options) -> Result<(), StartError> {
+/// workers accept. `reload` is asked for other options when a signal says so.
+pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
-    preflight::check(options)?;
+    preflight::check(&options)?;
     memory::prepare();
-    let sockets = listen::open(options)?;
-    let files = listen::SocketFiles::of(&sockets);
-    supervise::run(options, sockets, files, signals)
+    let mut listeners = listen::Listeners::default();
+    let change = listeners.prepare(&options)?;
+    let numbers = change.numbers.clone();
+    listeners.apply(change);
+    supervise::run(options, listeners, numbers, signals, reload)
 }
 
 /// Checks all that [`run`] would check, without serving.
 pub fn check(options: &Options) -> Result<(), StartError> {
     preflight::check(options)?;
-    let sockets = listen::open(options)?;
-    drop(listen::SocketFiles::of(&sockets));
-    Ok(())
+    listen::Listeners::default().prepare(options).map(drop)
 }

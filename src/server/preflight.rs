@@ -12,14 +12,17 @@ use std::path::Path;
 
 /// Checks all of it, and raises the soft limits to the hard ones.
 pub fn check(options: &Options) -> Result<(), StartError> {
-    for root in options.roots() {
-        check_root(root)?;
-    }
+    check_roots(options)?;
     check_descriptors(raise(Resource::Nofile), options)?;
     check_locked_memory(raise(Resource::Memlock))?;
     check_kernel()?;
     check_proc()?;
     check_io_uring()
+}
+
+/// Every document root can be served.
+pub fn check_roots(options: &Options) -> Result<(), StartError> {
+    options.roots().into_iter().try_for_each(check_root)
 }
 
 /// The document root is a directory that can be listed and entered.

@@ -4,10 +4,12 @@
 //! Invariant: the supervisor keeps every listening socket, so that clients queue while a worker
 //! is replaced, and never waits for a worker longer than the options say.
 
-use super::listen::{Bound, SocketFiles, Sockets};
+use super::doors::Entrance;
+use super::listen::{Change, Listener, Listeners};
+use super::order::{Order, Voice};
 use super::signal::Signals;
-use super::worker::{self, Assignment, Ending, Pulse};
-use super::{Address, Options, StartError, ring};
+use super::worker::{self, Assignment, Ending, Pulse, Report};
+use super::{Address, Options, Reload, StartError, reload, ring};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -16,35 +18,40 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Runs the workers until a signal says stop.
-pub fn run(options: &Options, sockets: Sockets, files: SocketFiles, signals: Signals) -> Result<(), StartError> {
-    let mut crew = Crew::start(options, sockets.of_workers)?;
+/// Runs the workers until a signal says stop. `numbers` are those of the options' listeners.
+pub fn run(
+    options: Options,
+    listeners: Listeners,
+    numbers: Vec<Option<u16>>,
+    signals: Signals,
+    reload: Reload<'_>,
+) -> Result<(), StartError> {
+    let mut crew = Crew::start(Arc::new(options), listeners, numbers)?;
     crew.wait_until_ready(&signals)?;
-    announce(options, &sockets.bound);
-    tracing::debug!("{} workers run; flags of their rings: {}", options.workers, ring::describe());
+    announce(&crew.options, crew.serving());
+    tracing::debug!("{} workers run; flags of their rings: {}", crew.options.workers, ring::describe());
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());
         crew.take_events();
         crew.look_after();
         if signals.take_hangup() {
-            tracing::info!("SIGHUP: a changed configuration takes effect at the next start");
+            crew.reload(reload, &signals);
         }
     }
-    tracing::info!("stopping: finishing what is in flight, for {} s at most", options.drain_timeout.as_secs());
-    drop(files);
+    tracing::info!("stopping: finishing what is in flight, for {} s at most", crew.options.drain_timeout.as_secs());
     crew.stop(&signals);
     tracing::info!("stopped");
     Ok(())
 }
 
 /// One line an address, once connections are accepted.
-fn announce(options: &Options, bound: &[Bound]) {
+fn announce<'a>(options: &Options, serving: impl Iterator<Item = (usize, &'a Listener)>) {
     let workers = options.workers;
     let plural = if workers == 1 { "" } else { "s" };
     let mut out = std::io::stdout().lock();
-    for Bound { listener, address } in bound {
-        let what = options.served_by(*listener);
-        let address = match address {
+    for (position, listener) in serving {
+        let what = options.served_by(position);
+        let address = match &listener.bound {
             Address::Tcp(address) => format!("http://{address}/"),
             Address::Unix(path) => format!("unix:{}", path.display()),
         };
@@ -54,31 +61,36 @@ fn announce(options: &Options, bound: &[Bound]) {
     let _ = out.flush();
 }
 
-/// What a worker tells the supervisor.
+/// What the supervisor hears of a worker.
 enum Event {
-    Ready(usize),
+    Told(usize, Report),
     Ended(usize, Ending),
 }
 
 /// The workers, and the means to hear of them.
-struct Crew<'a> {
-    options: &'a Options,
+struct Crew {
+    /// What is served now.
+    options: Arc<Options>,
+    listeners: Listeners,
+    /// Those of the options' listeners.
+    numbers: Vec<Option<u16>>,
     posts: Vec<Post>,
     events: Receiver<Event>,
     reporter: Reporter,
     /// Becomes readable with each event.
     bell: UnixStream,
     last_look: Instant,
+    /// Orders that were given.
+    orders: u64,
 }
 
 /// One worker's place: what outlives the worker in it.
 struct Post {
     index: usize,
     cpu: usize,
-    listeners: Vec<(usize, socket2::Socket)>,
     pulse: Arc<Pulse>,
-    /// The worker in the post now; dropping it tells the worker to stop.
-    stop: Option<UnixStream>,
+    /// Speaks to the worker in the post now; dropping it tells the worker to stop.
+    voice: Option<Voice>,
     state: State,
     started: Instant,
     /// Heartbeats at the last look, and looks since they last changed.
@@ -118,8 +130,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much longer than the drain the supervisor waits for a worker to end.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
-impl<'a> Crew<'a> {
-    fn start(options: &'a Options, of_workers: Vec<Vec<(usize, socket2::Socket)>>) -> Result<Crew<'a>, StartError> {
+/// How long a worker may take to do what it is told; one that is stuck is not waited for.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Crew {
+    fn start(options: Arc<Options>, listeners: Listeners, numbers: Vec<Option<u16>>) -> Result<Crew, StartError> {
         let fail = |error: std::io::Error| StartError(format!("the workers cannot be started: {error}"));
         let (sender, events) = channel();
         let (bell, ringer) = UnixStream::pair().map_err(fail)?;
@@ -127,23 +142,26 @@ impl<'a> Crew<'a> {
         ringer.set_nonblocking(true).map_err(fail)?;
         let reporter = Reporter { events: sender, bell: Arc::new(ringer) };
         let cpus = allowed_cpus();
-        let mut crew = Crew { options, posts: Vec::new(), events, reporter, bell, last_look: Instant::now() };
-        for (index, listeners) in of_workers.into_iter().enumerate() {
-            let mut post = Post {
-                index,
-                cpu: cpus[index % cpus.len()],
-                listeners,
-                pulse: Arc::default(),
-                stop: None,
-                state: State::Dead,
-                started: Instant::now(),
-                beats_seen: 0,
-                silent_looks: 0,
-            };
-            post.start_worker(options, &crew.reporter).map_err(fail)?;
-            crew.posts.push(post);
+        let posts = (0..options.workers).map(|index| Post::new(index, cpus[index % cpus.len()])).collect();
+        let mut crew =
+            Crew { options, listeners, numbers, posts, events, reporter, bell, last_look: Instant::now(), orders: 0 };
+        for index in 0..crew.posts.len() {
+            crew.start_worker(index).map_err(fail)?;
         }
         Ok(crew)
+    }
+
+    fn start_worker(&mut self, index: usize) -> std::io::Result<()> {
+        let entrances = entrances(&self.options, &self.numbers, |number| {
+            self.listeners.get(number).map(|listener| listener.socket_of(index)).transpose()
+        })?;
+        self.posts[index].start_worker(&self.options, entrances, &self.reporter)
+    }
+
+    /// The listeners that are open, by their positions among the options'.
+    fn serving(&self) -> impl Iterator<Item = (usize, &Listener)> {
+        let numbers = self.numbers.iter().enumerate();
+        numbers.filter_map(|(position, number)| Some((position, self.listeners.get((*number)?)?)))
     }
 
     fn wait_until_ready(&mut self, signals: &Signals) -> Result<(), StartError> {
@@ -159,7 +177,8 @@ impl<'a> Crew<'a> {
             self.wait(signals, left);
             while let Ok(event) = self.events.try_recv() {
                 match event {
-                    Event::Ready(index) => self.posts[index].state = State::Serving,
+                    Event::Told(index, Report::Ready) => self.posts[index].state = State::Serving,
+                    Event::Told(_, Report::Done { .. }) => {}
                     Event::Ended(index, Ending::Failed(why)) => {
                         return Err(StartError(format!("worker {index}: {why}")));
                     }
@@ -193,30 +212,125 @@ impl<'a> Crew<'a> {
     fn take_events(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             match event {
-                Event::Ready(index) => {
-                    self.posts[index].state = State::Serving;
-                    tracing::info!("worker {index} serves again");
-                }
+                Event::Told(index, Report::Ready) => self.posts[index].serves_again(),
+                // Of a reload that was given up.
+                Event::Told(_, Report::Done { .. }) => {}
                 Event::Ended(index, ending) => self.posts[index].ended(ending),
             }
         }
     }
 
+    /// Takes over a changed configuration, or says why not; then nothing has changed.
+    fn reload(&mut self, read: Reload<'_>, signals: &Signals) {
+        tracing::info!("reloading the configuration");
+        let begun = Instant::now();
+        let prepared = read().and_then(|options| {
+            reload::prepare(&self.options, &self.listeners, options).map_err(|error| error.to_string())
+        });
+        let outcome = prepared.and_then(|prepared| self.change_to(prepared, signals));
+        match outcome {
+            Ok(()) => tracing::info!("reloaded in {} ms", begun.elapsed().as_millis()),
+            Err(why) => {
+                let mut lines = why.lines();
+                tracing::error!("nothing has changed, the reload is refused: {}", lines.next().unwrap_or_default());
+                // The place in the file, and the caret under it.
+                lines.for_each(|line| tracing::error!("{line}"));
+            }
+        }
+    }
+
+    fn change_to(&mut self, prepared: reload::Prepared, signals: &Signals) -> Result<(), String> {
+        let reload::Prepared { options, change } = prepared;
+        let outcome = self.prepare_workers(&options, &change, signals);
+        if let Err(why) = outcome {
+            self.tell_all(&|| Order::Abandon);
+            return Err(why);
+        }
+        let opened: Vec<u16> = change.opened().map(|(number, _)| number).collect();
+        self.options = options;
+        self.numbers.clone_from(&change.numbers);
+        // The workers hold copies of what is gone: its sockets listen until they have taken what waits there.
+        for number in self.listeners.apply(change) {
+            tracing::debug!("listener {number} is gone");
+        }
+        self.orders += 1;
+        let order = self.orders;
+        let told = self.tell_all(&|| Order::Commit { order });
+        if let Err(why) = self.hear_of(told, signals) {
+            tracing::warn!("{why}; it serves the new configuration as soon as it does");
+        }
+        let is_new = |position: usize| self.numbers[position].is_some_and(|number| opened.contains(&number));
+        announce(&self.options, self.serving().filter(|(position, _)| is_new(*position)));
+        Ok(())
+    }
+
+    /// Gives an order to all workers that live, and their numbers.
+    fn tell_all(&self, order: &dyn Fn() -> Order) -> Vec<usize> {
+        let tell = |post: &Post| post.voice.as_ref().map(|voice| voice.give(order())).map(|()| post.index);
+        self.posts.iter().filter_map(tell).collect()
+    }
+
+    /// Has all workers that live prepare, and waits for them.
+    fn prepare_workers(&mut self, options: &Arc<Options>, change: &Change, signals: &Signals) -> Result<(), String> {
+        self.orders += 1;
+        let mut waiting = Vec::new();
+        for post in &self.posts {
+            let Some(voice) = &post.voice else { continue };
+            let entrances = entrances(options, &change.numbers, |number| {
+                let is_it = |(opened, _): &(u16, &Listener)| *opened == number;
+                change.opened().find(is_it).map(|(_, listener)| listener.socket_of(post.index)).transpose()
+            });
+            let entrances = entrances.map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
+            voice.give(Order::Prepare { order: self.orders, options: options.clone(), entrances });
+            waiting.push(post.index);
+        }
+        self.hear_of(waiting, signals)
+    }
+
+    /// Waits until all of these workers have done what they were told last.
+    fn hear_of(&mut self, mut waiting: Vec<usize>, signals: &Signals) -> Result<(), String> {
+        let deadline = Instant::now() + ORDER_TIMEOUT;
+        let mut outcome = Ok(());
+        while !waiting.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(format!("worker {} does not answer", waiting[0]));
+            }
+            self.wait(signals, left);
+            while let Ok(event) = self.events.try_recv() {
+                match event {
+                    Event::Told(_, Report::Done { order, .. }) if order != self.orders => {}
+                    Event::Told(index, Report::Done { answer, .. }) => {
+                        waiting.retain(|waiting| *waiting != index);
+                        outcome = outcome.and(answer.map_err(|why| format!("worker {index}: {why}")));
+                    }
+                    Event::Told(index, Report::Ready) => self.posts[index].serves_again(),
+                    Event::Ended(index, ending) => {
+                        waiting.retain(|waiting| *waiting != index);
+                        self.posts[index].ended(ending);
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
     /// Replaces the dead, and looks for heartbeats when it is time to.
     fn look_after(&mut self) {
         let time_to_look = self.time_to_next_look().is_zero();
-        for post in &mut self.posts {
+        for index in 0..self.posts.len() {
+            let post = &mut self.posts[index];
+            if time_to_look {
+                post.check_heartbeat();
+            }
             // One that dies right after its start is tried again at the next look, not at once:
             // what kills it is most likely still there.
             let at_once = post.started.elapsed() >= self.options.checkalive;
             if post.state == State::Dead && (at_once || time_to_look) {
-                tracing::warn!("starting worker {} anew", post.index);
-                if let Err(error) = post.start_worker(self.options, &self.reporter) {
-                    tracing::error!("worker {} cannot be started: {error}; trying again", post.index);
+                tracing::warn!("starting worker {index} anew");
+                if let Err(error) = self.start_worker(index) {
+                    tracing::error!("worker {index} cannot be started: {error}; trying again");
                 }
-            }
-            if time_to_look {
-                post.check_heartbeat();
             }
         }
         if time_to_look {
@@ -226,10 +340,9 @@ impl<'a> Crew<'a> {
 
     /// Tells all workers to stop and waits for them, within bounds.
     fn stop(&mut self, signals: &Signals) {
-        for post in &mut self.posts {
-            post.stop = None;
-            post.listeners.clear();
-        }
+        self.listeners.remove_files();
+        self.posts.iter_mut().for_each(|post| post.voice = None);
+        self.listeners.clear();
         let deadline = Instant::now() + self.options.drain_timeout + STOP_MARGIN;
         while self.posts.iter().any(|post| matches!(post.state, State::Starting | State::Serving)) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -248,29 +361,50 @@ impl<'a> Crew<'a> {
 }
 
 impl Post {
-    fn start_worker(&mut self, options: &Options, reporter: &Reporter) -> std::io::Result<()> {
-        let (stop, told_to_stop) = UnixStream::pair()?;
-        let copy = |(listener, socket): &(usize, socket2::Socket)| Ok((*listener, socket.try_clone()?));
-        let listeners = self.listeners.iter().map(copy).collect::<std::io::Result<_>>()?;
-        let assignment = Assignment { index: self.index, cpu: self.cpu, listeners, stop: told_to_stop.into() };
+    fn new(index: usize, cpu: usize) -> Post {
+        Post {
+            index,
+            cpu,
+            pulse: Arc::default(),
+            voice: None,
+            state: State::Dead,
+            started: Instant::now(),
+            beats_seen: 0,
+            silent_looks: 0,
+        }
+    }
+
+    fn start_worker(
+        &mut self,
+        options: &Arc<Options>,
+        entrances: Vec<Entrance>,
+        reporter: &Reporter,
+    ) -> std::io::Result<()> {
         let index = self.index;
-        let options = options.clone();
+        let (voice, ear) = Voice::new()?;
+        let assignment = Assignment { index, cpu: self.cpu, options: options.clone(), entrances, ear };
         let pulse = self.pulse.clone();
         let last_words = LastWords { index, reporter: reporter.clone(), ending: Some(Ending::Died) };
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let mut last_words = last_words;
             let reporter = last_words.reporter.clone();
-            let ready = || reporter.report(Event::Ready(index));
-            last_words.ending = Some(worker::run(assignment, &options, &pulse, ready));
+            let report = |report| reporter.report(Event::Told(index, report));
+            last_words.ending = Some(worker::run(assignment, &pulse, report));
         })?;
-        self.stop = Some(stop);
+        self.voice = Some(voice);
         self.state = State::Starting;
         self.started = Instant::now();
         self.silent_looks = 0;
         Ok(())
     }
 
+    fn serves_again(&mut self) {
+        self.state = State::Serving;
+        tracing::info!("worker {} serves again", self.index);
+    }
+
     fn ended(&mut self, ending: Ending) {
+        self.voice = None;
         match ending {
             Ending::Stopped => self.state = State::Stopped,
             Ending::Failed(why) => {
@@ -299,6 +433,20 @@ impl Post {
             tracing::error!("worker {} has had no heartbeat for {SILENT_LOOKS_MAX} looks: it is stuck", self.index);
         }
     }
+}
+
+/// The options' listeners as a worker is told of them, with the sockets that `socket_of` gives for their numbers.
+fn entrances(
+    options: &Options,
+    numbers: &[Option<u16>],
+    socket_of: impl Fn(u16) -> std::io::Result<Option<socket2::Socket>>,
+) -> std::io::Result<Vec<Entrance>> {
+    let mut entrances = Vec::new();
+    for ((position, listen), number) in (0..).zip(&options.listen).zip(numbers) {
+        let Some(number) = *number else { continue };
+        entrances.push(Entrance { position, number, is_proxied: listen.is_proxied, socket: socket_of(number)? });
+    }
+    Ok(entrances)
 }
 
 /// Reports how a worker's thread ended, also when a panic unwound it.

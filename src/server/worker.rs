@@ -1,6 +1,6 @@
 //! One worker: a thread bound to a CPU, its executor, its shard, its listening sockets.
 //!
-//! Order of [`run`]: executor · shard · heartbeat and accept loops · a byte that says stop ·
+//! Order of [`run`]: executor · shard · heartbeat and accept loops · orders, the last of which says stop ·
 //! drain.
 //!
 //! Invariant: a panic in one connection's task ends that connection only; any other panic ends
@@ -9,10 +9,12 @@
 // Descriptors are handed to the engine by number; each such call is argued beside it.
 #![allow(unsafe_code)]
 
+use super::doors::{Doors, Entrance, Prepared};
+use super::order::{Ear, Order};
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
 use crate::engine;
-use crate::shard::Shard;
+use crate::shard::{Service, Shard};
 use crate::socket::{Listener, Stream, tasks};
 use async_task::Task;
 use futures_lite::{AsyncReadExt, FutureExt, future};
@@ -22,12 +24,14 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use socket2::Socket;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::Shutdown;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,11 +42,26 @@ pub struct Assignment {
     pub index: usize,
     /// The CPU that it is bound to.
     pub cpu: usize,
-    /// Its listening sockets, with the numbers of their listeners: copies, so that the queues outlive a worker that
-    /// died.
-    pub listeners: Vec<(usize, Socket)>,
-    /// A byte or the end of this stream says stop.
-    pub stop: OwnedFd,
+    /// What it serves, and within which bounds.
+    pub options: Arc<Options>,
+    /// Its listeners, all with their sockets.
+    pub entrances: Vec<Entrance>,
+    /// By which it hears of changes, and of its end.
+    pub ear: Ear,
+}
+
+/// What a worker reports.
+#[derive(Debug)]
+pub enum Report {
+    /// Connections are accepted.
+    Ready,
+    /// It has done what it was told, or says why it cannot.
+    Done {
+        /// The number of the order.
+        order: u64,
+        /// What stands against it.
+        answer: Result<(), String>,
+    },
 }
 
 /// Counts a worker's heartbeats.
@@ -71,8 +90,8 @@ pub enum Ending {
     Died,
 }
 
-/// Serves until told to stop; `ready` is called once connections are accepted.
-pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl FnOnce()) -> Ending {
+/// Serves until told to stop.
+pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report)) -> Ending {
     // Unbound, and bound by ourselves below: the engine looks the cores up in /sys and panics where
     // that is not there.
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
@@ -86,7 +105,7 @@ pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl
     match executor {
         Ok(executor) => {
             bind_to(assignment.cpu);
-            executor.run(work(assignment, options, pulse, ready)).unwrap_or_else(Ending::Failed)
+            executor.run(work(assignment, pulse, report)).unwrap_or_else(Ending::Failed)
         }
         Err(error) => Ending::Failed(format!("the executor cannot be made: {error}")),
     }
@@ -115,62 +134,108 @@ const PREEMPT_AFTER: Duration = Duration::from_millis(1);
 const BLOCKING_THREADS: usize = 4;
 
 /// The life of a worker; an error is one of its start.
-async fn work(
-    assignment: Assignment,
-    options: &Options,
-    pulse: &Pulse,
-    ready: impl FnOnce(),
-) -> Result<Ending, String> {
-    let shard = Rc::new(Shard::open(&options.shard)?);
+async fn work(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report)) -> Result<Ending, String> {
+    let Assignment { index, options, mut entrances, ear, .. } = assignment;
+    let shard = Rc::new(Shard::new(options.shard.head_limits));
     let roster = Roster::new(options.connection_limits);
-
     // It ends with the executor.
     glommio::spawn_local(tasks::attend()).detach();
-    let mut tasks = vec![spawn(keep_house(shard.clone()))];
-    for (listener, socket) in &assignment.listeners {
-        let door = door(*listener, options)?;
-        let listener = socket
-            .try_clone()
-            .and_then(Listener::new)
-            .map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
-        tasks.push(spawn(accept(listener, door, shard.clone(), roster.clone())));
-    }
-    // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
-    let mut stop = unsafe { UnixStream::from_raw_fd(assignment.stop.into_raw_fd()) };
-    ready();
+    let mut house = spawn(keep_house(shard.clone()));
+    let doors = Doors::new(shard.clone(), roster.clone());
+    let prepared = doors.prepare(&mut entrances)?;
+    let service = Rc::new(Service::open(&options.shard)?);
+    let worker = Worker { shard, roster, doors, drain_timeout: Cell::new(options.drain_timeout) };
+    worker.serve(&options, &service, &entrances, prepared);
+    report(Report::Ready);
 
     // What is raced against the stop never ends by itself; if it panics, the worker dies of it, so
     // that it is never half alive.
-    let heart = beat(&shard, &roster, pulse);
-    let faults = fault::watch(assignment.index);
-    let stopped = async { drop(stop.read(&mut [0]).await) };
-    let life = AssertUnwindSafe(stopped.or(heart).or(faults).or(any_ends(&mut tasks)));
+    let Worker { shard, roster, doors, drain_timeout } = &worker;
+    let heart = beat(&worker, pulse);
+    let faults = fault::watch(index);
+    let life = AssertUnwindSafe(worker.obey(ear, &report).or(heart).or(faults).or(any_ends(&mut house, doors)));
     let died = life.catch_unwind().await.is_err();
-    for task in tasks {
-        task.cancel().await;
-    }
+    house.cancel().await;
     if died {
         // The engine would forget the tasks of a thread that unwinds, with their sockets open, and
         // their clients would wait for nothing.
+        doors.abandon();
         roster.abort();
-        within(ABORT_TIMEOUT, emptied(&roster)).await;
+        within(ABORT_TIMEOUT, emptied(roster)).await;
         return Ok(Ending::Died);
     }
 
-    tracing::debug!("worker {}: {} connections to finish", assignment.index, roster.len());
+    tracing::debug!("worker {index}: {} connections to finish", roster.len());
     shard.draining.set(true);
-    for (listener, socket) in assignment.listeners {
-        stop_listening(&socket, door(listener, options)?, &shard, &roster);
-    }
+    doors.close_all();
     roster.drain();
-    let drained = within(options.drain_timeout, emptied(&roster));
-    if !beat_until(&shard, &roster, pulse, drained).await {
+    let drained = within(drain_timeout.get(), emptied(roster));
+    if !beat_until(&worker, pulse, drained).await {
         let cut = roster.len();
-        tracing::warn!("worker {}: {cut} connections did not finish in time and were cut", assignment.index);
+        tracing::warn!("worker {index}: {cut} connections did not finish in time and were cut");
     }
     // What the pool is still about would find nobody to give its result to, and its thread would panic.
     within(POOL_TIMEOUT, quiet()).await;
     Ok(Ending::Stopped)
+}
+
+/// What a worker is made of.
+struct Worker {
+    shard: Rc<Shard>,
+    roster: Rc<Roster>,
+    doors: Doors,
+    drain_timeout: Cell<Duration>,
+}
+
+/// What a worker holds ready until it is told to serve it.
+struct Ready {
+    options: Arc<Options>,
+    service: Rc<Service>,
+    entrances: Vec<Entrance>,
+    prepared: Prepared,
+}
+
+impl Worker {
+    /// Does what it is told, until it is told to stop.
+    async fn obey(&self, ear: Ear, report: &impl Fn(Report)) {
+        // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
+        let mut bell = unsafe { UnixStream::from_raw_fd(ear.bell.into_raw_fd()) };
+        let mut ready = None;
+        while matches!(bell.read(&mut [0; 8]).await, Ok(1..)) {
+            while let Ok(order) = ear.orders.try_recv() {
+                match order {
+                    Order::Prepare { order, options, entrances } => {
+                        let outcome = self.prepare(options, entrances);
+                        let answer = outcome.as_ref().map(drop).map_err(Clone::clone);
+                        report(Report::Done { order, answer });
+                        ready = outcome.ok();
+                    }
+                    Order::Commit { order } => {
+                        if let Some(Ready { options, service, entrances, prepared }) = ready.take() {
+                            self.serve(&options, &service, &entrances, prepared);
+                        }
+                        report(Report::Done { order, answer: Ok(()) });
+                    }
+                    Order::Abandon => ready = None,
+                }
+            }
+        }
+    }
+
+    /// Opens the roots and the password files, which the supervisor has just opened itself: no disk is waited for.
+    fn prepare(&self, options: Arc<Options>, mut entrances: Vec<Entrance>) -> Result<Ready, String> {
+        let service = Rc::new(Service::open(&options.shard)?);
+        let prepared = self.doors.prepare(&mut entrances)?;
+        Ok(Ready { options, service, entrances, prepared })
+    }
+
+    /// Serves this from the next request on.
+    fn serve(&self, options: &Options, service: &Rc<Service>, entrances: &[Entrance], prepared: Prepared) {
+        self.roster.set_limits(options.connection_limits);
+        self.drain_timeout.set(options.drain_timeout);
+        self.shard.serve(service, entrances.iter().map(|entrance| (entrance.position, entrance.number)));
+        self.doors.open(entrances, prepared);
+    }
 }
 
 /// How long a worker that stops waits for the pool; a look-up on a disk that hangs is not waited for.
@@ -183,28 +248,22 @@ async fn quiet() {
     }
 }
 
-fn door(listener: usize, options: &Options) -> Result<Door, String> {
-    let number = u16::try_from(listener).map_err(|_| "more listeners than can be told apart".to_owned())?;
-    Ok(Door { listener: number, is_proxied: options.listen[listener].is_proxied })
-}
-
 /// How long a dying worker waits for its connections to close.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A task of the worker's own; its panic is what comes of it.
-fn spawn(future: impl Future<Output = ()> + 'static) -> Task<std::thread::Result<()>> {
+pub(super) fn spawn(future: impl Future<Output = ()> + 'static) -> Task<std::thread::Result<()>> {
     tasks::spawn(AssertUnwindSafe(future).catch_unwind())
 }
 
-/// Waits for the first of `tasks` to end; goes on with the panic of one that panicked.
-async fn any_ends(tasks: &mut [Task<std::thread::Result<()>>]) {
+/// Waits for one of the tasks to end that should not; goes on with its panic.
+async fn any_ends(house: &mut Task<std::thread::Result<()>>, doors: &Doors) {
     let ended = poll_fn(|cx| {
-        for task in &mut *tasks {
-            if let Poll::Ready(ended) = Pin::new(task).poll(cx) {
-                return Poll::Ready(ended);
-            }
-        }
-        Poll::Pending
+        let mut ended = |task: &mut Task<_>| match Pin::new(task).poll(cx) {
+            Poll::Ready(ended) => Some(ended),
+            Poll::Pending => None,
+        };
+        ended(house).or_else(|| doors.any(ended)).map_or(Poll::Pending, Poll::Ready)
     })
     .await;
     if let Err(panic) = ended {
@@ -213,19 +272,20 @@ async fn any_ends(tasks: &mut [Task<std::thread::Result<()>>]) {
 }
 
 /// The heart: once a second, on the second.
-async fn beat(shard: &Shard, roster: &Roster, pulse: &Pulse) {
+async fn beat(worker: &Worker, pulse: &Pulse) {
     loop {
         sleep(until_next_second()).await;
-        shard.clock.tick();
-        roster.tick();
+        worker.shard.clock.tick();
+        worker.roster.tick();
+        worker.doors.forget_gone();
         pulse.beat();
     }
 }
 
 /// Waits for `end` with a beating heart.
-async fn beat_until<T>(shard: &Shard, roster: &Roster, pulse: &Pulse, end: impl Future<Output = T>) -> T {
+async fn beat_until<T>(worker: &Worker, pulse: &Pulse, end: impl Future<Output = T>) -> T {
     let heart = async {
-        beat(shard, roster, pulse).await;
+        beat(worker, pulse).await;
         unreachable!("the heart never ends by itself")
     };
     end.or(heart).await
@@ -249,14 +309,15 @@ async fn keep_house(shard: Rc<Shard>) {
 /// Connections accepted in a row before the others have their turn.
 const ACCEPTED_IN_A_ROW_MAX: usize = 32;
 
-async fn accept(listener: Listener, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
+/// Accepts from a listener, for ever; its door may change meanwhile.
+pub(super) async fn accept(listener: Listener, door: Rc<Cell<Door>>, shard: Rc<Shard>, roster: Rc<Roster>) {
     let mut backoff = Backoff::default();
     let mut in_a_row = 0;
     loop {
         match listener.accept().await {
             Ok(stream) => {
                 backoff.succeeded();
-                start(stream, door, &shard, &roster);
+                start(stream, door.get(), &shard, &roster);
             }
             Err(error) => {
                 // Another worker that stops has shut down the socket that they share; this one is told in a moment.
@@ -286,7 +347,7 @@ fn start(stream: Stream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
 /// Takes what waits in the queue of a socket, for closing it would reset those clients, and stops
 /// listening. A close alone would come late: a ring may still hold the socket, the kernel takes
 /// rings down in its own time, and until then clients would queue where nobody accepts.
-fn stop_listening(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+pub(super) fn stop_listening(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
     let listener = socket.try_clone().and_then(Listener::new);
     while let Some(stream) = listener.as_ref().ok().and_then(|listener| listener.accept_now().ok()) {
         start(stream, door, shard, roster);

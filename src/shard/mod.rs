@@ -73,28 +73,35 @@ impl Shard {
     /// A shard that serves what these options say, each listener under its position among them. Opens roots and password
     /// files: for start-up.
     pub fn open(options: &Options) -> Result<Shard, String> {
-        let shard = Shard {
+        let shard = Shard::new(options.head_limits);
+        shard.serve(
+            &Rc::new(Service::open(options)?),
+            (0..).take(options.hosts.len()).map(|position| (position, position)),
+        );
+        Ok(shard)
+    }
+
+    /// A shard that serves nothing yet.
+    pub fn new(head_limits: HeadLimits) -> Shard {
+        Shard {
             served: RefCell::default(),
-            head_limits: Cell::new(options.head_limits),
+            head_limits: Cell::new(head_limits),
             boundary: Boundary::new(random_bits()),
             clock: Clock::new(),
             buffers: Buffers::default(),
             bulk: Bulk::default(),
             read_ahead: Rc::default(),
             draining: Cell::new(false),
-        };
-        let numbers: Vec<u16> = (0..).take(options.hosts.len()).collect();
-        shard.serve(&Rc::new(Service::open(options)?), &numbers);
-        Ok(shard)
+        }
     }
 
-    /// Serves this from the next request on; `listeners` are the numbers of its listeners. Others are gone from then on,
-    /// and what they served last is served to their connections until those end.
-    pub fn serve(&self, service: &Rc<Service>, listeners: &[u16]) {
+    /// Serves this from the next request on; `listeners` are the positions of its listeners among its options, and their
+    /// numbers. Others are gone from then on, and what they served last is served to their connections until those end.
+    pub fn serve(&self, service: &Rc<Service>, listeners: impl IntoIterator<Item = (u16, u16)>) {
         let mut served = self.served.borrow_mut();
         served.iter_mut().flatten().for_each(|one| one.is_gone = true);
-        for (position, number) in (0..).zip(listeners) {
-            let at = usize::from(*number);
+        for (position, number) in listeners {
+            let at = usize::from(number);
             if served.len() <= at {
                 served.resize_with(at + 1, || None);
             }

@@ -123,7 +123,7 @@ fn a_hangup_is_no_reason_to_end() {
     for _ in 0..3 {
         server.signal(Signal::HUP);
     }
-    server.wait_for_log("SIGHUP");
+    server.wait_for_log("reloaded in");
     assert_eq!(server.get("/a.txt").content, b"a");
     assert!(server.exited().is_none());
     server.signal(Signal::TERM);

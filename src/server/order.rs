@@ -1,0 +1,64 @@
+//! What the supervisor tells a running worker: to open another configuration, and then to take it or to leave it.
+//!
+//! Order: [`Order::Prepare`] · the worker answers whether it can · [`Order::Commit`] when all can, which each answers when it
+//! has, else [`Order::Abandon`]. So either all workers serve the new configuration, or none.
+//!
+//! Invariant: nothing that clients see changes before the commit.
+
+use super::Options;
+use super::doors::Entrance;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// What a worker is told.
+pub enum Order {
+    /// Open what these options say, and hold it ready.
+    Prepare {
+        /// The number of the order; the answer says it too, for one may come when nobody waits for it any more.
+        order: u64,
+        /// What is to be served.
+        options: Arc<Options>,
+        /// By which listeners.
+        entrances: Vec<Entrance>,
+    },
+    /// Serve it from the next request on.
+    Commit {
+        /// The number of the order.
+        order: u64,
+    },
+    /// Forget it.
+    Abandon,
+}
+
+/// The supervisor's end; dropping it tells the worker to stop.
+pub struct Voice {
+    orders: Sender<Order>,
+    bell: UnixStream,
+}
+
+/// The worker's end.
+pub struct Ear {
+    /// What was told and not yet taken.
+    pub orders: Receiver<Order>,
+    /// Gives a byte for each order; its end says stop.
+    pub bell: OwnedFd,
+}
+
+impl Voice {
+    /// Both ends.
+    pub fn new() -> std::io::Result<(Voice, Ear)> {
+        let (sender, orders) = channel();
+        let (ringer, bell) = UnixStream::pair()?;
+        ringer.set_nonblocking(true)?;
+        Ok((Voice { orders: sender, bell: ringer }, Ear { orders, bell: bell.into() }))
+    }
+
+    /// Tells the worker; one that has ended does not hear it.
+    pub fn give(&self, order: Order) {
+        let _ = self.orders.send(order);
+        let _ = (&self.bell).write(&[1]);
+    }
+}

@@ -1,0 +1,6 @@
+//! The server as its administrator sees it: started, changed, watched, pressed, and ended, a module a topic.
+//!
+//! Invariant: whatever an administrator does or undergoes, clients that keep to the rules notice nothing, or what the
+//! documentation says they do.
+
+mod reload;
