@@ -8,6 +8,7 @@
 //! Invariant: an effective [`Config`] is complete and consistent; nothing below asks again.
 
 mod doors;
+mod files;
 mod general;
 pub mod keys;
 mod memory;
@@ -25,9 +26,10 @@ use crate::site::hosts::Hosts;
 use crate::site::{self as sites};
 use crate::storage::cache::Budget;
 use doors::Doors;
+use files::{Document, Sources};
 use general::{bytes, seconds, trusted, workers};
+use print::Typed;
 use site::Written;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use table::{Problem, Table, World};
@@ -64,12 +66,12 @@ pub struct Config {
     pub cache_size: u64,
     /// Bytes of the largest file that is kept in memory.
     pub cache_file_size_max: u64,
-    /// The file as it was written, for printing.
-    written: toml::Table,
-    /// The root, when the command line names it.
-    typed_root: Option<PathBuf>,
-    /// Whether the command line says where all sites listen.
-    is_moved: bool,
+    /// The addresses of sites that name none.
+    general_listen: Vec<Listen>,
+    /// Keys that the command line sets.
+    typed: Vec<Typed>,
+    /// The files, for printing.
+    sources: Arc<Sources>,
 }
 
 /// What is wrong with the configuration: what is meant, and the place.
@@ -86,30 +88,42 @@ pub enum ConfigError {
 impl Config {
     /// The configuration in force for this command line.
     pub fn load(args: &Args) -> Result<Config, ConfigError> {
-        let default_file = Path::new(DEFAULT_FILE);
-        let path = match &args.config {
-            Some(path) => path,
-            None if default_file.exists() => default_file,
-            None => return Config::of_text(args, "", "defaults"),
-        };
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::File(format!("{name}: cannot be read: {error}")))?;
-        Config::of_text(args, &text, &name)
+        let typed = doors::typed_addresses(args)?;
+        let sources = Sources::load(args.config.as_deref()).map_err(ConfigError::File)?;
+        Config::of_sources(args, typed, sources)
     }
 
     /// The configuration of a file of this text; `name` is what problems of the file are told of.
     pub fn of_text(args: &Args, text: &str, name: &str) -> Result<Config, ConfigError> {
         let typed = doors::typed_addresses(args)?;
-        Config::read(args, typed, text, World::Asked).map_err(|problem| ConfigError::File(problem.show(name, text)))
+        Config::of_sources(args, typed, Sources::of_text(name, text))
     }
 
-    fn read(args: &Args, typed: Vec<Listen>, text: &str, world: World) -> Result<Config, Problem> {
-        let document = DeTable::parse(text)?;
+    fn of_sources(args: &Args, typed: Vec<Listen>, sources: Sources) -> Result<Config, ConfigError> {
+        let sources = Arc::new(sources);
+        let config = Config::read(args, typed, &sources, World::Asked);
+        config.map_err(|problem| ConfigError::File(sources.show(&problem)))
+    }
+
+    fn read(args: &Args, typed: Vec<Listen>, sources: &Arc<Sources>, world: World) -> Result<Config, Problem> {
+        let Document { table, problems } = sources.document();
+        match problems.into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Config::of_document(args, typed, sources, &table, world),
+        }
+    }
+
+    fn of_document(
+        args: &Args,
+        typed: Vec<Listen>,
+        sources: &Arc<Sources>,
+        document: &DeTable<'_>,
+        world: World,
+    ) -> Result<Config, Problem> {
         let known: Vec<&str> =
             keys::names(keys::SERVER).chain(keys::names(keys::SITE)).chain(["site", "location"]).collect();
         let of_site: [(&[&str], &str); 1] = [(&["server_name", "path"], "into a [[site]], or a [[location]]")];
-        let table = Table::new(document.get_ref(), &known, &of_site, world)?;
+        let table = Table::new(document, &known, &of_site, world)?;
 
         let mut general = site::keys(&table)?;
         if let Some(root) = &args.document_root {
@@ -175,9 +189,9 @@ impl Config {
             target_bytes_max: to_usize(target_bytes_max.min(head_bytes_max - 1)),
             cache_size,
             cache_file_size_max: cache_file_size_max.unwrap_or(cache_size / workers as u64 / general::CONTENT_PART),
-            written: toml::from_str(text)?,
-            typed_root: args.document_root.clone(),
-            is_moved: !args.address.is_empty() || args.port.is_some(),
+            general_listen: doors.general,
+            typed: print::typed(args),
+            sources: sources.clone(),
         })
     }
 
@@ -215,8 +229,9 @@ impl Config {
 /// Judges a text as a configuration file by itself: no name is resolved for it, and no file opened. What is wrong comes as
 /// `LINE:COLUMN: message`, in one line.
 pub fn check_text(text: &str) -> Result<(), String> {
-    let read = Config::read(&Args::default(), Vec::new(), text, World::LeftAlone);
-    read.map(drop).map_err(|problem| problem.line(text))
+    let sources = Arc::new(Sources::of_text("", text));
+    let read = Config::read(&Args::default(), Vec::new(), &sources, World::LeftAlone);
+    read.map(drop).map_err(|problem| sources.line(&problem))
 }
 
 /// One read of the disk; a disk that takes longer is broken.
