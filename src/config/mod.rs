@@ -8,6 +8,7 @@
 //! Invariant: an effective [`Config`] is complete and consistent; nothing below asks again.
 
 mod doors;
+pub mod examine;
 mod files;
 mod general;
 pub mod keys;

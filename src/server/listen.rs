@@ -3,7 +3,7 @@
 //!
 //! Invariant: a port or a file that another program listens on is never shared or taken away in silence.
 
-use super::{Address, Listen, Options, StartError};
+use super::{Address, Listen, Options, StartError, holder};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::net::SocketAddr;
@@ -34,30 +34,61 @@ pub fn open(options: &Options) -> Result<Sockets, StartError> {
     let backlog = backlog();
     let mut sockets = Sockets { bound: Vec::new(), of_workers: (0..options.workers).map(|_| Vec::new()).collect() };
     for (listener, listen) in options.listen.iter().enumerate() {
-        let opened = match &listen.address {
-            Address::Tcp(address) => open_tcp(*address, options.workers, backlog),
-            Address::Unix(path) => open_unix(path, options.workers, backlog),
-        };
-        match opened {
-            Ok((address, of_address)) => {
-                sockets.bound.push(Bound { listener, address });
-                for (of_worker, socket) in sockets.of_workers.iter_mut().zip(of_address) {
-                    of_worker.push((listener, socket));
-                }
-            }
-            Err(error) if listen.optional && is_absent(&error) => {
-                tracing::debug!("not listening on {}: {error}", listen.address);
-            }
-            Err(error) => {
-                drop(SocketFiles::of(&sockets));
-                return Err(explain(listen, &error));
-            }
+        if let Err(error) = sockets.add(listener, listen, options.workers, backlog) {
+            drop(SocketFiles::of(&sockets));
+            return Err(error);
         }
     }
     if sockets.bound.is_empty() {
-        return Err(StartError("no address to listen on; name one with --address".to_owned()));
+        return Err(nowhere());
     }
     Ok(sockets)
+}
+
+/// What comes of opening each listener, one socket for it: all are held until the last was tried, as a server would hold them.
+pub(super) fn try_each(options: &Options) -> Vec<Result<String, StartError>> {
+    let mut sockets = Sockets { bound: Vec::new(), of_workers: vec![Vec::new()] };
+    let mut outcomes = Vec::new();
+    for (listener, listen) in options.listen.iter().enumerate() {
+        let opened = sockets.add(listener, listen, 1, backlog());
+        outcomes.push(opened.map(|is_open| {
+            let what = if is_open { "can be listened on" } else { "is left out, for this machine has no such address" };
+            format!("{} {what}", listen.address)
+        }));
+    }
+    drop(SocketFiles::of(&sockets));
+    if sockets.bound.is_empty() && outcomes.iter().all(Result::is_ok) {
+        outcomes.push(Err(nowhere()));
+    }
+    outcomes
+}
+
+fn nowhere() -> StartError {
+    StartError("no address to listen on; name one with --address".to_owned())
+}
+
+impl Sockets {
+    /// Opens a socket of this listener for each worker. Gives whether the machine has its address.
+    fn add(&mut self, listener: usize, listen: &Listen, workers: usize, backlog: i32) -> Result<bool, StartError> {
+        let opened = match &listen.address {
+            Address::Tcp(address) => open_tcp(*address, workers, backlog),
+            Address::Unix(path) => open_unix(path, workers, backlog),
+        };
+        match opened {
+            Ok((address, of_address)) => {
+                self.bound.push(Bound { listener, address });
+                for (of_worker, socket) in self.of_workers.iter_mut().zip(of_address) {
+                    of_worker.push((listener, socket));
+                }
+                Ok(true)
+            }
+            Err(error) if listen.optional && is_absent(&error) => {
+                tracing::debug!("not listening on {}: {error}", listen.address);
+                Ok(false)
+            }
+            Err(error) => Err(explain(listen, &error)),
+        }
+    }
 }
 
 /// The files of Unix sockets, removed when this is dropped: while the sockets still listen, for the file of one that does
@@ -202,11 +233,17 @@ fn explain(listen: &Listen, error: &std::io::Error) -> StartError {
 }
 
 fn explain_unix(path: &Path, error: &std::io::Error) -> StartError {
+    let holder = holder::of_unix(path);
     let path = path.display();
     StartError(match errno(error) {
-        Some(Errno::ADDRINUSE) => {
-            format!("unix:{path}: another program listens there, or the file is no socket; remove it or choose another")
-        }
+        Some(Errno::ADDRINUSE) => match holder {
+            Some(holder) => {
+                format!("unix:{path}: another program listens there ({holder}); stop it, or choose another path")
+            }
+            None => format!(
+                "unix:{path}: another program listens there, or the file is no socket; remove it or choose another"
+            ),
+        },
         Some(Errno::NOENT | Errno::NOTDIR) => format!("unix:{path}: its directory does not exist; make it first"),
         Some(Errno::ACCESS | Errno::PERM) => {
             format!("unix:{path}: permission denied; let the server's user write to the directory")
@@ -218,10 +255,18 @@ fn explain_unix(path: &Path, error: &std::io::Error) -> StartError {
 fn explain_tcp(address: SocketAddr, error: &std::io::Error) -> StartError {
     let port = address.port();
     StartError(match errno(error) {
-        Some(Errno::ADDRINUSE) => format!(
-            "{address}: another program listens there (`ss -ltnp 'sport = :{port}'` names it); stop it, or choose \
-             another port with --port"
-        ),
+        Some(Errno::ADDRINUSE) => match holder::of_tcp(address) {
+            Some(holder) if holder.is_self() => format!(
+                "{address}: this process listens there already, by another address of `listen`; leave one of the two out"
+            ),
+            Some(holder) => format!(
+                "{address}: another program listens there ({holder}); stop it, or choose another port with --port"
+            ),
+            None => format!(
+                "{address}: another program listens there (`ss -ltnp 'sport = :{port}'` names it); stop it, or choose \
+                 another port with --port"
+            ),
+        },
         Some(Errno::ACCESS | Errno::PERM) => format!(
             "{address}: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE, others do not \
              (--port 8080)"
@@ -248,7 +293,7 @@ mod tests {
         let address = other.local_addr().expect("bound").as_socket().expect("IPv4");
         let error = probe(address).expect_err("the port is in use");
         let message = explain_tcp(address, &error).to_string();
-        assert!(message.contains("another program listens there"), "{message}");
+        assert!(message.contains("this process listens there already"), "{message}");
         assert!(message.contains(&address.port().to_string()));
     }
 

@@ -1,13 +1,16 @@
 //! One process: from the options to the exit.
 //!
-//! [`run`] in order: [`preflight`] checks what the kernel and the administrator must grant,
+//! [`doctor`] looks at the same things without serving. [`run`] in order: [`preflight`] checks what the kernel and the administrator must grant,
 //! [`listen`] opens the sockets, [`supervise`] starts one [`worker`] a core, watches them, and
 //! stops them when a [`signal`] says so. [`ring`] sets the flags of their rings.
 //!
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
+pub mod doctor;
+mod holder;
 pub mod listen;
 pub mod preflight;
+pub mod reach;
 pub mod ring;
 pub mod signal;
 pub mod supervise;
@@ -62,6 +65,15 @@ impl Options {
         roots.dedup();
         roots
     }
+
+    /// Every password file, each once.
+    fn password_files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> =
+            self.shard.sites.iter().flat_map(site::Options::password_files).map(|auth| &*auth.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
 }
 
 /// One address to listen on.
@@ -115,12 +127,4 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     let sockets = listen::open(options)?;
     let files = listen::SocketFiles::of(&sockets);
     supervise::run(options, sockets, files, signals)
-}
-
-/// Checks all that [`run`] would check, without serving.
-pub fn check(options: &Options) -> Result<(), StartError> {
-    preflight::check(options)?;
-    let sockets = listen::open(options)?;
-    drop(listen::SocketFiles::of(&sockets));
-    Ok(())
 }
