@@ -14,6 +14,8 @@ use std::path::Path;
 /// What a check came to: what is good, or why a server would not start.
 type Outcome = Result<String, StartError>;
 
+type Check = fn(&Options) -> Outcome;
+
 /// Checks all of it up to the first failure, and raises the soft limits to the hard ones.
 pub fn check(options: &Options) -> Result<(), StartError> {
     options.roots().into_iter().try_for_each(|root| check_root(root).map(drop))?;
@@ -22,7 +24,7 @@ pub fn check(options: &Options) -> Result<(), StartError> {
 
 /// What is to be granted to the process, each with its topic; a check is made when it is asked for.
 pub(super) fn process(options: &Options) -> impl Iterator<Item = (&'static str, Outcome)> {
-    let checks: [(&'static str, fn(&Options) -> Outcome); 5] = [
+    let checks: [(_, Check); 5] = [
         ("open files", |options| check_descriptors(raise(Resource::Nofile), options)),
         ("locked memory", |_| check_locked_memory(raise(Resource::Memlock))),
         ("kernel", |_| check_kernel()),
