@@ -8,6 +8,7 @@ use otus_httpd::config::{Config, ConfigError};
 use otus_httpd::observe::log::{self, Verbosity};
 use otus_httpd::server;
 use otus_httpd::server::doctor::{self, Finding, Level, Occasion};
+use std::io::Write;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Typed::Args(args) => run(&args),
         Typed::Text(text) => {
-            print!("{text}");
+            print(&text);
             ExitCode::SUCCESS
         }
         Typed::Wrong(line) => fail(2, &line),
@@ -38,7 +39,7 @@ fn run(args: &Args) -> ExitCode {
         Err(error) => return refused(&error),
     };
     if args.print_config {
-        print!("{}", config.to_toml());
+        print(&config.to_toml());
         return ExitCode::SUCCESS;
     }
     match server::run(&config.server_options()) {
@@ -62,9 +63,9 @@ fn check(args: &Args) -> ExitCode {
         findings.extend(doctor::examine(&config.server_options(), None, occasion));
     }
     if args.json {
-        println!("{}", doctor::json(&findings));
+        print(&(doctor::json(&findings) + "\n"));
     } else {
-        findings.iter().for_each(|finding| println!("{finding}"));
+        print(&findings.iter().map(|finding| format!("{finding}\n")).collect::<String>());
     }
     let first = findings.iter().find(|finding| finding.level == Level::Error).map(Finding::message);
     match shown.or(first) {
@@ -74,6 +75,12 @@ fn check(args: &Args) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Writes to standard output. Whoever closed it wants no more of it, as `head` does; that is no failure.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 fn refused(error: &ConfigError) -> ExitCode {

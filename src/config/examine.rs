@@ -60,7 +60,7 @@ pub fn examine(args: &Args) -> Result<Examined, ConfigError> {
             problems.push(problem);
         }
         match remove(&mut table, &span) {
-            Some(key) if problems.len() < PROBLEMS_MAX => removed.push(key),
+            Some(key) if removed.len() < PROBLEMS_MAX => removed.push(key),
             _ => break None,
         }
     };
