@@ -1,7 +1,7 @@
 //! Looks at all that a start or a reload would stumble over, and reports every finding instead of the first.
 //!
 //! Order: document roots · password files · direct reads · the process and the kernel · ports · the clock. The checks are those of
-//! [`preflight`](super::preflight) and [`listen`](super::listen), run to the end.
+//! [`preflight`] and [`listen`], run to the end.
 //!
 //! Invariant: a finding is an error exactly when a start (or a reload) would be refused for it, or could not serve what is configured.
 
