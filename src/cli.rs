@@ -3,12 +3,13 @@
 //! Invariant: nothing here has a default. What was not typed is absent, so that the
 //! configuration file can say it.
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, ArgGroup, Parser};
 use std::path::PathBuf;
 
 /// Serves the files of a directory over HTTP.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "otus-httpd", version, about, long_about = None, disable_version_flag = true)]
+#[command(group = ArgGroup::new("checks").args(["test", "reload_check"]))]
 pub struct Args {
     /// Address to listen on, with a port or without; may be given several times
     #[arg(short = 'a', long, alias = "host", value_name = "ADDR")]
@@ -38,11 +39,19 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Check configuration, document root, ports and io_uring, and exit
+    /// Check configuration, document roots, ports and what the kernel grants; report every finding, and exit
     #[arg(short = 't', long = "test")]
     pub test: bool,
 
-    /// Print the configuration in force, and exit
+    /// The same for a server that runs: whether a reload would be accepted
+    #[arg(long, conflicts_with = "test")]
+    pub reload_check: bool,
+
+    /// Report as one JSON document, with --test or --reload-check
+    #[arg(long, requires = "checks")]
+    pub json: bool,
+
+    /// Print the configuration in force, with the place that each value comes from, and exit
     #[arg(short = 'T', long = "print-config")]
     pub print_config: bool,
 
@@ -141,6 +150,7 @@ mod tests {
         assert_eq!(args("-a ::1 -a [::1]:80").address, ["::1", "[::1]:80"]);
         assert_eq!(args("-vv").verbose, 2);
         assert!(args("-t").test && args("-T").print_config);
+        assert!(args("-t --json").json && args("--reload-check --json").reload_check);
     }
 
     #[test]
@@ -155,6 +165,8 @@ mod tests {
             ("--wrokers 5", "--wrokers"),
             ("-r", "--document-root"),
             ("stray", "stray"),
+            ("--json", "--test"),
+            ("-t --reload-check", "--reload-check"),
         ] {
             let message = wrong(line);
             assert!(message.contains(named), "{line}: {message}");
@@ -166,9 +178,16 @@ mod tests {
     #[test]
     fn help_names_every_option() {
         let Typed::Text(help) = parse(["otus-httpd", "--help"].map(Into::into)) else { panic!("help is a text") };
-        for option in
-            ["--address", "--port", "--document-root", "--workers", "--read-timeout", "--checkalive", "--config"]
-        {
+        for option in [
+            "--address",
+            "--port",
+            "--document-root",
+            "--workers",
+            "--read-timeout",
+            "--checkalive",
+            "--config",
+            "--json",
+        ] {
             assert!(help.contains(option), "{option}");
         }
     }

@@ -3,9 +3,12 @@
 //! Exit codes: 0 all went well, 1 the server could not start, 2 the command line was wrong.
 
 use otus_httpd::cli::{self, Args, Typed};
+use otus_httpd::config::examine::{Examined, examine};
 use otus_httpd::config::{Config, ConfigError};
 use otus_httpd::observe::log::{self, Verbosity};
 use otus_httpd::server;
+use otus_httpd::server::doctor::{self, Finding, Level, Occasion};
+use std::io::Write;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -15,7 +18,7 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Typed::Args(args) => run(&args),
         Typed::Text(text) => {
-            print!("{text}");
+            print(&text);
             ExitCode::SUCCESS
         }
         Typed::Wrong(line) => fail(2, &line),
@@ -28,26 +31,65 @@ fn run(args: &Args) -> ExitCode {
         1 => Verbosity::Debug,
         _ => Verbosity::Trace,
     });
+    if args.test || args.reload_check {
+        return check(args);
+    }
     let config = match Config::load(args) {
         Ok(config) => config,
-        Err(ConfigError::CommandLine(line)) => return fail(2, &line),
-        Err(ConfigError::File(line)) => return fail(1, &line),
+        Err(error) => return refused(&error),
     };
     if args.print_config {
-        print!("{}", config.to_toml());
+        print(&config.to_toml());
         return ExitCode::SUCCESS;
     }
-    let options = config.server_options();
     let reload = || Config::load(args).map(|config| config.server_options()).map_err(|error| error.to_string());
-    let outcome = if args.test { server::check(&options) } else { server::run(options, &reload) };
-    match outcome {
-        Ok(()) if args.test => {
-            eprintln!("otus-httpd: the configuration is good");
-            ExitCode::SUCCESS
-        }
+    match server::run(config.server_options(), &reload) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error.to_string()),
     }
+}
+
+/// Reports all findings on standard output, and on standard error what a start would say: its first error, or that all is well.
+fn check(args: &Args) -> ExitCode {
+    let Examined { config, mut findings, shown } = match examine(args) {
+        Ok(examined) => examined,
+        Err(error) => return refused(&error),
+    };
+    let occasion = match (args.reload_check, &shown) {
+        (true, _) => Occasion::Reload,
+        (false, Some(_)) => Occasion::StartOfParts,
+        (false, None) => Occasion::Start,
+    };
+    if let Some(config) = config {
+        findings.extend(doctor::examine(&config.server_options(), None, occasion));
+    }
+    if args.json {
+        print(&(doctor::json(&findings) + "\n"));
+    } else {
+        print(&findings.iter().map(|finding| format!("{finding}\n")).collect::<String>());
+    }
+    let first = findings.iter().find(|finding| finding.level == Level::Error).map(Finding::message);
+    match shown.or(first) {
+        Some(error) => fail(1, &error),
+        None => {
+            eprintln!("otus-httpd: the configuration is good");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Writes to standard output. Whoever closed it wants no more of it, as `head` does; that is no failure.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+fn refused(error: &ConfigError) -> ExitCode {
+    let code = match error {
+        ConfigError::CommandLine(_) => 2,
+        ConfigError::File(_) => 1,
+    };
+    fail(code, &error.to_string())
 }
 
 fn fail(code: u8, line: &str) -> ExitCode {

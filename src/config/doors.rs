@@ -18,6 +18,8 @@ pub(super) struct Doors {
     pub(super) listen: Vec<Listen>,
     /// For each listener, its sites.
     pub(super) hosts: Vec<Hosts>,
+    /// The addresses of sites that name none.
+    pub(super) general: Vec<Listen>,
 }
 
 impl Doors {
@@ -91,7 +93,7 @@ impl Doors {
                 named_at.map_or_else(|| Problem::new(0..0, bad.to_string()), |value| value.wrong(&bad))
             })?);
         }
-        Ok(Doors { listen, hosts })
+        Ok(Doors { listen, hosts, general })
     }
 }
 

@@ -8,14 +8,33 @@
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// Its default, as it would be written.
+    /// Its default, in Markdown: the value as it would be written, in backquotes, with a word behind it or none; or words alone,
+    /// where no value says it.
     pub default: &'static str,
     /// What it is for, in Markdown.
     pub meaning: &'static str,
+    sample: Option<&'static str>,
 }
 
 const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
-    Key { name, default, meaning }
+    Key { name, default, meaning, sample: None }
+}
+
+impl Key {
+    /// The same key with a value for the sample, in TOML: for those whose default is no value, or would show nothing.
+    const fn sample(self, value: &'static str) -> Key {
+        Key { sample: Some(value), ..self }
+    }
+
+    /// The default as a value in TOML, where one says it.
+    pub fn default_value(&self) -> Option<&'static str> {
+        self.default.strip_prefix('`')?.split_once('`').map(|(value, _)| value)
+    }
+
+    /// The value that the sample shows.
+    pub fn sample_value(&self) -> &'static str {
+        self.sample.or_else(|| self.default_value()).expect("a test sees to it")
+    }
 }
 
 /// Keys of the whole server.
@@ -26,7 +45,8 @@ pub const SERVER: &[Key] = &[
         "addresses: `\"127.0.0.1:80\"`, `\"[::1]:80\"`, `\"80\"` (all addresses of the machine), `\"unix:/run/otus.sock\"`. \
          `[::]` is IPv6 alone. A default address that the machine lacks is left out; one that you name must work. \
          `proxy_protocol` behind an address: connections begin with a PROXY header, version 1 or 2",
-    ),
+    )
+    .sample("[\"80\"]"),
     key(
         "real_ip_from",
         "`[]`",
@@ -60,18 +80,20 @@ pub const SERVER: &[Key] = &[
         "a quarter of the memory that the process may use",
         "bytes of file content that all workers together keep in memory; a number, or a text with `k`, `m`, `g`. The default goes by \
          the memory that is available at the start, or the limit of the control group",
-    ),
+    )
+    .sample("\"256m\""),
     key(
         "cache_file_size_max",
         "a quarter of `cache_size` divided by `workers`",
         "bytes of the largest file that is kept there, at most two thirds of a worker's part; larger ones are read from disk, past the page cache. So are those above 16 MiB \
          until as many bytes of one were sent as it has",
-    ),
+    )
+    .sample("\"16m\""),
 ];
 
 /// Keys that may differ from path to path.
 pub const SITE: &[Key] = &[
-    key("root", "none: the welcome page", "the document root"),
+    key("root", "none: the welcome page", "the document root").sample("\"/srv/www\""),
     key("index", "`[\"index.html\"]`", "names tried, in order, for a path that ends in a slash"),
     key(
         "autoindex",
@@ -115,7 +137,8 @@ pub const SITE: &[Key] = &[
         "none",
         "the value of Cache-Control in answers with content (200, 206, 304): a text, or a table by path or media type, `{ \"*.html\" = \
          \"no-cache\", \"image/*\" = \"max-age=86400\" }`. The key with the most literal bytes counts; `\"off\"` says nothing",
-    ),
+    )
+    .sample("\"no-cache\""),
     key(
         "expires",
         "`\"off\"`",
@@ -204,6 +227,15 @@ mod tests {
         for keys in [SERVER, SITE] {
             let table = markdown(keys);
             assert!(document.contains(&table), "docs/configuration.md must have this table:\n{table}");
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_value_to_show() {
+        for key in SERVER.iter().chain(SITE) {
+            let shown = key.sample.or(key.default_value());
+            let line = format!("{} = {}", key.name, shown.unwrap_or_else(|| panic!("{} needs .sample(…)", key.name)));
+            toml::from_str::<toml::Table>(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
     }
 

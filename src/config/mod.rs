@@ -8,27 +8,34 @@
 //! Invariant: an effective [`Config`] is complete and consistent; nothing below asks again.
 
 mod doors;
+pub mod examine;
+mod files;
+mod general;
 pub mod keys;
+pub mod manual;
 mod memory;
+mod print;
+pub mod sample;
 mod site;
 mod table;
 mod value;
 
-use crate::cli::{Args, WORKERS_MAX, Workers, parse_workers};
+use crate::cli::{Args, Workers};
 use crate::connection::roster;
 use crate::http::request::{HEAD_BYTES_CEILING, HeadLimits};
 use crate::server::{self, Listen};
-use crate::shard::{self, ClientField, Trusted};
-use crate::site::access::Networks;
+use crate::shard::{self, Trusted};
 use crate::site::hosts::Hosts;
 use crate::site::{self as sites};
 use crate::storage::cache::Budget;
 use doors::Doors;
+use files::{Document, Sources};
+use general::{bytes, seconds, trusted, workers};
+use print::Typed;
 use site::Written;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use table::{Problem, Table, Value, World};
+use table::{Problem, Table, World};
 use toml::de::DeTable;
 
 /// Read when no other file is named, if it exists.
@@ -62,12 +69,12 @@ pub struct Config {
     pub cache_size: u64,
     /// Bytes of the largest file that is kept in memory.
     pub cache_file_size_max: u64,
-    /// The file as it was written, for printing.
-    written: toml::Table,
-    /// The root, when the command line names it.
-    typed_root: Option<PathBuf>,
-    /// Whether the command line says where all sites listen.
-    is_moved: bool,
+    /// The addresses of sites that name none.
+    general_listen: Vec<Listen>,
+    /// Keys that the command line sets.
+    typed: Vec<Typed>,
+    /// The files, for printing.
+    sources: Arc<Sources>,
 }
 
 /// What is wrong with the configuration: what is meant, and the place.
@@ -84,30 +91,42 @@ pub enum ConfigError {
 impl Config {
     /// The configuration in force for this command line.
     pub fn load(args: &Args) -> Result<Config, ConfigError> {
-        let default_file = Path::new(DEFAULT_FILE);
-        let path = match &args.config {
-            Some(path) => path,
-            None if default_file.exists() => default_file,
-            None => return Config::of_text(args, "", "defaults"),
-        };
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::File(format!("{name}: cannot be read: {error}")))?;
-        Config::of_text(args, &text, &name)
+        let typed = doors::typed_addresses(args)?;
+        let sources = Sources::load(args.config.as_deref()).map_err(ConfigError::File)?;
+        Config::of_sources(args, typed, sources)
     }
 
     /// The configuration of a file of this text; `name` is what problems of the file are told of.
     pub fn of_text(args: &Args, text: &str, name: &str) -> Result<Config, ConfigError> {
         let typed = doors::typed_addresses(args)?;
-        Config::read(args, typed, text, World::Asked).map_err(|problem| ConfigError::File(problem.show(name, text)))
+        Config::of_sources(args, typed, Sources::of_text(name, text))
     }
 
-    fn read(args: &Args, typed: Vec<Listen>, text: &str, world: World) -> Result<Config, Problem> {
-        let document = DeTable::parse(text)?;
+    fn of_sources(args: &Args, typed: Vec<Listen>, sources: Sources) -> Result<Config, ConfigError> {
+        let sources = Arc::new(sources);
+        let config = Config::read(args, typed, &sources, World::Asked);
+        config.map_err(|problem| ConfigError::File(sources.show(&problem)))
+    }
+
+    fn read(args: &Args, typed: Vec<Listen>, sources: &Arc<Sources>, world: World) -> Result<Config, Problem> {
+        let Document { table, problems } = sources.document();
+        match problems.into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Config::of_document(args, typed, sources, &table, world),
+        }
+    }
+
+    fn of_document(
+        args: &Args,
+        typed: Vec<Listen>,
+        sources: &Arc<Sources>,
+        document: &DeTable<'_>,
+        world: World,
+    ) -> Result<Config, Problem> {
         let known: Vec<&str> =
             keys::names(keys::SERVER).chain(keys::names(keys::SITE)).chain(["site", "location"]).collect();
         let of_site: [(&[&str], &str); 1] = [(&["server_name", "path"], "into a [[site]], or a [[location]]")];
-        let table = Table::new(document.get_ref(), &known, &of_site, world)?;
+        let table = Table::new(document, &known, &of_site, world)?;
 
         let mut general = site::keys(&table)?;
         if let Some(root) = &args.document_root {
@@ -155,7 +174,7 @@ impl Config {
         };
         let cache_size = match table.read("cache_size", bytes)? {
             Some(bytes) => bytes,
-            None => default_cache_bytes(world),
+            None => general::default_cache_bytes(world),
         };
         let cache_file_size_max = table.read("cache_file_size_max", bytes)?;
         Ok(Config {
@@ -172,10 +191,10 @@ impl Config {
             head_bytes_max: to_usize(head_bytes_max),
             target_bytes_max: to_usize(target_bytes_max.min(head_bytes_max - 1)),
             cache_size,
-            cache_file_size_max: cache_file_size_max.unwrap_or(cache_size / workers as u64 / CONTENT_PART),
-            written: toml::from_str(text)?,
-            typed_root: args.document_root.clone(),
-            is_moved: !args.address.is_empty() || args.port.is_some(),
+            cache_file_size_max: cache_file_size_max.unwrap_or(cache_size / workers as u64 / general::CONTENT_PART),
+            general_listen: doors.general,
+            typed: print::typed(args),
+            sources: sources.clone(),
         })
     }
 
@@ -208,65 +227,14 @@ impl Config {
             },
         }
     }
-
-    /// The configuration in force as a configuration file: the server's keys with their values, and the rest as
-    /// it was written.
-    pub fn to_toml(&self) -> String {
-        let mut table = self.written.clone();
-        let number = |number: u64| toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
-        for (key, value) in [
-            ("workers", self.workers as u64),
-            ("read_timeout", self.read_timeout.into()),
-            ("keepalive_timeout", self.keepalive_timeout.into()),
-            ("send_timeout", self.send_timeout.into()),
-            ("drain_timeout", self.drain_timeout.into()),
-            ("checkalive", self.checkalive.into()),
-            ("head_bytes_max", self.head_bytes_max as u64),
-            ("target_bytes_max", self.target_bytes_max as u64),
-            ("cache_size", self.cache_size),
-            ("cache_file_size_max", self.cache_file_size_max),
-        ] {
-            table.insert(key.to_owned(), number(value));
-        }
-        if let Some(root) = &self.typed_root {
-            table.insert("root".to_owned(), root.display().to_string().into());
-        }
-        // With sites that have addresses of their own, each keeps its own.
-        let mut sites: Vec<_> =
-            table.get_mut("site").and_then(toml::Value::as_array_mut).into_iter().flatten().collect();
-        if self.is_moved {
-            // …unless the command line moved them all.
-            sites.iter_mut().filter_map(|site| site.as_table_mut()).for_each(|site| drop(site.remove("listen")));
-        }
-        let has_own = |site: &&mut toml::Value| site.get("listen").is_some();
-        if !sites.iter().any(has_own) {
-            let listen: Vec<_> = self.listen.iter().map(|listen| toml::Value::from(listen.to_string())).collect();
-            table.insert("listen".to_owned(), listen.into());
-        }
-        toml::to_string(&table).expect("what was read can be written")
-    }
 }
 
 /// Judges a text as a configuration file by itself: no name is resolved for it, and no file opened. What is wrong comes as
 /// `LINE:COLUMN: message`, in one line.
 pub fn check_text(text: &str) -> Result<(), String> {
-    let read = Config::read(&Args::default(), Vec::new(), text, World::LeftAlone);
-    read.map(drop).map_err(|problem| problem.line(text))
-}
-
-/// Of the memory that the process may use, one part in this many is for the content of files: the kernel and other
-/// programs need theirs.
-const CACHE_PART: u64 = 4;
-
-/// Of what one worker may hold, one part in this many is for the largest file: whatever it puts out, most stays.
-const CONTENT_PART: u64 = 4;
-
-/// Where the system does not say how much memory there is.
-const CACHE_BYTES_OF_UNKNOWN: u64 = 128 << 20;
-
-fn default_cache_bytes(world: World) -> u64 {
-    let usable = if world == World::Asked { memory::usable_bytes() } else { None };
-    usable.map_or(CACHE_BYTES_OF_UNKNOWN, |bytes| bytes / CACHE_PART)
+    let sources = Arc::new(Sources::of_text("", text));
+    let read = Config::read(&Args::default(), Vec::new(), &sources, World::LeftAlone);
+    read.map(drop).map_err(|problem| sources.line(&problem))
 }
 
 /// One read of the disk; a disk that takes longer is broken.
@@ -275,187 +243,5 @@ const DISK_SECONDS: u32 = 60;
 /// Reading away unwanted content, before a connection is dropped.
 const LINGER_SECONDS: u32 = 5;
 
-fn trusted(table: &Table<'_>) -> Result<Trusted, Problem> {
-    let networks =
-        table.read("real_ip_from", |value| Networks::parse(&value.texts()?).map_err(|bad| value.wrong(bad)))?;
-    let fields = [("X-Forwarded-For", ClientField::XForwardedFor), ("Forwarded", ClientField::Forwarded)];
-    let field = table.read("real_ip_header", |value| value.one_of(&fields))?;
-    Ok(Trusted { networks: networks.unwrap_or_default(), field: field.unwrap_or_default() })
-}
-
-fn workers(value: Value<'_>) -> Result<Workers, Problem> {
-    if value.is_text() {
-        return parse_workers(value.text()?).map_err(|what| value.wrong(what));
-    }
-    let number = value.number(1, WORKERS_MAX as u64)?;
-    Ok(Workers::Fixed(usize::try_from(number).expect("at most WORKERS_MAX")))
-}
-
-const SECONDS_MAX: u64 = 86_400;
-
-fn seconds(value: Value<'_>) -> Result<u32, Problem> {
-    value.number(1, SECONDS_MAX).map(|seconds| u32::try_from(seconds).expect("at most SECONDS_MAX"))
-}
-
-fn bytes(value: Value<'_>) -> Result<u64, Problem> {
-    if value.is_text() {
-        let text = value.text()?;
-        return value::bytes(text)
-            .ok_or_else(|| value.wrong(format!("expected bytes, such as 1048576 or \"64m\", found {text:?}")));
-    }
-    value.number(0, u64::MAX >> 1)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::site::policy::PolicyKeys;
-
-    fn config(args: &Args, file: &str) -> Result<Config, String> {
-        Config::of_text(args, file, "test").map_err(|error| error.to_string())
-    }
-
-    fn with_root() -> Args {
-        Args { document_root: Some("/srv".into()), ..Args::default() }
-    }
-
-    fn listen(config: &Config) -> Vec<String> {
-        config.listen.iter().map(ToString::to_string).collect()
-    }
-
-    fn root(keys: &PolicyKeys) -> Option<&Path> {
-        keys.root.as_ref()?.as_deref()
-    }
-
-    #[test]
-    fn defaults() {
-        let nothing = config(&Args::default(), "").expect("nothing is valid");
-        assert_eq!(listen(&nothing), ["127.0.0.1:8080"]);
-        let times = (nothing.read_timeout, nothing.keepalive_timeout, nothing.send_timeout, nothing.drain_timeout);
-        assert_eq!((times, nothing.checkalive), ((15, 65, 60, 30), 5));
-        assert!(nothing.workers >= 1);
-        let config = config(&with_root(), "").expect("a root is enough");
-        assert_eq!(listen(&config), ["0.0.0.0:8080", "[::]:8080"]);
-        assert!(config.listen.iter().all(|listen| listen.optional));
-    }
-
-    #[test]
-    fn the_command_line_beats_the_file() {
-        let file = "root = '/file'\nlisten = ['127.0.0.2:81']\nworkers = 3\nread_timeout = 9\ncache_size = '2m'";
-        let written = config(&Args::default(), file).expect("valid");
-        assert_eq!((root(&written.sites[0].keys), written.workers), (Some(Path::new("/file")), 3));
-        assert_eq!((written.read_timeout, written.cache_size), (9, 2 << 20));
-        assert_eq!(listen(&written), ["127.0.0.2:81"]);
-        let args = Args {
-            address: vec!["[::1]:82".to_owned(), "127.0.0.1".to_owned()],
-            port: Some(83),
-            workers: Some(Workers::Fixed(1)),
-            ..with_root()
-        };
-        let typed = config(&args, file).expect("valid");
-        assert_eq!(listen(&typed), ["[::1]:82", "127.0.0.1:83"]);
-        assert_eq!((root(&typed.sites[0].keys), typed.workers), (Some(Path::new("/srv")), 1));
-    }
-
-    #[test]
-    fn sites_have_addresses_names_and_inherit_the_rest() {
-        let file = "root = '/top'\nlisten = ['127.0.0.1:80']\nmax_ranges = 5\n\
-                    [[location]]\npath = '*.js'\nnosniff = true\n\
-                    [[site]]\nserver_name = 'a.example'\n\
-                    [[site]]\nserver_name = ['b.example']\nlisten = ['127.0.0.1:80', '127.0.0.1:81']\nroot = '/b'\n\
-                    [[site.location]]\npath = '/x/'\nmax_ranges = 1\n";
-        let config = config(&Args::default(), file).expect("valid");
-        assert_eq!(listen(&config), ["127.0.0.1:80", "127.0.0.1:81"]);
-        let find = |listener: usize, host| config.hosts[listener].find(Some(host));
-        assert_eq!((find(0, "a.example"), find(0, "b.example"), find(0, "c"), find(1, "a.example")), (0, 1, 0, 1));
-        let keys = |site: usize| (root(&config.sites[site].keys), config.sites[site].keys.max_ranges);
-        assert_eq!(keys(0), (Some(Path::new("/top")), Some(5)));
-        assert_eq!(keys(1), (Some(Path::new("/b")), Some(5)));
-        assert_eq!((config.sites[0].locations.len(), config.sites[1].locations.len()), (1, 2));
-    }
-
-    /// Each row: a file, where the problem is, and what its message names.
-    #[test]
-    fn what_is_wrong_is_shown_where_it_is() {
-        for (file, place, named) in [
-            ("wrokers = 5", "1:1", "unknown key `wrokers`; did you mean `workers`?"),
-            ("\n  rot = '/x'", "2:3", "did you mean `root`?"),
-            ("workers = 0", "1:11", "workers: expected a number from 1"),
-            ("workers = 'many'", "1:11", "workers: expected auto or a number"),
-            ("workers = 1.5", "1:11", "found a fraction"),
-            ("read_timeout = 0", "1:16", "read_timeout: expected a number from 1 to 86400, found 0"),
-            ("read_timeout = -1", "1:16", "read_timeout"),
-            ("read_timeout = '5'", "1:16", "read_timeout: expected a number from 1 to 86400, found a text"),
-            ("keepalive_timeout = 100000", "1:21", "keepalive_timeout"),
-            ("cache_size = '64 lightyears'", "1:14", "cache_size: expected bytes"),
-            ("head_bytes_max = 1000000", "1:18", "head_bytes_max"),
-            ("target_bytes_max = 20000", "1:20", "target_bytes_max"),
-            ("max_ranges = 2000", "1:14", "max_ranges"),
-            ("index = ['../x']", "1:9", "index: \"../x\" is not the name of a file"),
-            ("listen = ['127.0.0.1:80', 'here']", "1:27", "listen: \"here\": not an address"),
-            ("listen = ['127.0.0.1:80 proxy_protocol']", "1:11", "real_ip_from"),
-            ("real_ip_from = ['10.0.0.0/33']", "1:16", "real_ip_from"),
-            ("autoindex = 'htlm'", "1:13", "did you mean `html`?"),
-            ("autoindex = true", "1:13", "autoindex: expected \"off\", \"html\""),
-            ("server_name = 'a'", "1:1", "`server_name` belongs into a [[site]]"),
-            ("[[site]]\nworkers = 2", "2:1", "`workers` belongs to the whole server"),
-            ("[[site]]\nserver_name = 'a b'", "2:15", "server_name"),
-            ("[[site]]\nserver_name = 'a'\n[[site]]\nserver_name = 'A'", "4:15", "another site"),
-            ("[[site]]\n[[site.location]]\nindex = ['x']", "2:1", "`path` is missing"),
-            ("[[location]]\npath = 'x/y'", "2:8", "path"),
-            ("[[location]]\npath = '/'\nlisten = []", "3:1", "`listen` belongs to a whole [[site]]"),
-            ("\"\\u0007\" = 1", "1:1", "unknown key `\\u{7}`"),
-            ("try_files = ['$uri', 'index.html']", "1:22", "try_files"),
-            ("try_files = ['=404', '/x']", "1:13", "=404"),
-            ("redirect = { from = '/a' }", "1:12", "`to` is missing"),
-            ("redirect = { from = '/a', to = '/b', status = 200 }", "1:47", "status"),
-            ("redirect = { from = '/a', to = '/$1' }", "1:12", "redirect: to: "),
-            ("rewrite = { from = '/a', to = 'b' }", "1:11", "rewrite: to: "),
-            ("headers = { set = { 'X Y' = 'z' } }", "1:29", "set: \"X Y\" is not a field name"),
-            ("headers = { set = { Content-Length = '5' } }", "1:38", "the server's own"),
-            ("headers = { set = { X = \"a\\nb\" } }", "1:25", "no line ends"),
-            ("cache_control = { 'a/b/c' = 'x' }", "1:29", "neither a media type nor a path"),
-            ("expires = '30 days'", "1:11", "expires: expected"),
-            ("cors = { origins = ['*'], credentials = true }", "1:8", "credentials"),
-            ("cors = 'on'", "1:8", "cors: expected one of \"off\""),
-            ("basic_auth = { file = '/no/such/file' }", "1:23", "cannot be read"),
-            ("allow = ['10.0.0.0/8', 'there']", "1:9", "allow: \"there\" is no network"),
-            ("deny = ['10.1.2.3/8']", "1:8", "deny: "),
-            ("precompressed = ['brotli']", "1:18", "expected one of \"br\""),
-            ("compress = ['br', 'br']", "1:19", "already"),
-            ("types = { x = 'text' }", "1:15", "not a media type"),
-            ("charset = 'utf 8'", "1:11", "not a charset"),
-            ("nosniff = 'yes'", "1:11", "expected true or false"),
-            ("error_page = { 200 = '/x' }", "1:22", "no error"),
-            ("error_page = { 404 = 'x' }", "1:22", "not a path"),
-            ("root = ", "1:8", ""),
-            ("root = 'a'\nroot = 'b'", "2:1", "duplicate key"),
-            ("[site]\nroot = 'a'", "1:1", "site: expected a list"),
-        ] {
-            let message = config(&Args::default(), file).expect_err(file);
-            let first = message.lines().next().expect("a message has a line");
-            assert!(first.starts_with(&format!("test:{place}: ")), "{file:?}: {message}");
-            assert!(first.contains(named), "{file:?}: {message}");
-            assert!(message.lines().count() == 4 && message.ends_with('^'), "{file:?}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_bad_address_is_told_of_the_side_that_named_it() {
-        let args = Args { address: vec!["here".to_owned()], ..Args::default() };
-        let typed = Config::of_text(&args, "", "test").expect_err("no address");
-        assert!(matches!(&typed, ConfigError::CommandLine(line) if line.contains("--address")), "{typed}");
-        let written = Config::of_text(&Args::default(), "listen = ['here']", "test").expect_err("no address");
-        assert!(matches!(&written, ConfigError::File(line) if line.contains("listen")), "{written}");
-    }
-
-    #[test]
-    fn what_is_printed_can_be_read_back() {
-        let file = "workers = 2\nlisten = ['127.0.0.1:81', 'unix:/run/x']\nerror_page = { 404 = '/x' }\n\
-                    [[site]]\nserver_name = 'a'\n[[site.location]]\npath = '/x'\nindex = ['y']";
-        let printed = config(&with_root(), file).expect("valid").to_toml();
-        let again = config(&Args::default(), &printed).expect("what we print, we read").to_toml();
-        assert_eq!(again, printed);
-        assert!(printed.contains("/srv") && printed.contains("[[site.location]]"), "{printed}");
-    }
-}
+mod tests;

@@ -22,6 +22,32 @@ impl Problem {
         Problem { span, message: message.into().chars().map(escaped).collect() }
     }
 
+    /// Where it begins.
+    pub(super) fn start(&self) -> usize {
+        self.span.start
+    }
+
+    /// The bytes that it is about.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// What is wrong.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The same, `by` bytes further on.
+    pub(super) fn behind(self, by: usize) -> Problem {
+        Problem { span: self.span.start + by..self.span.end + by, message: self.message }
+    }
+
+    /// The same, `by` bytes further up: in a text that begins there.
+    pub(super) fn before(&self, by: usize) -> Problem {
+        let span = self.span.start.saturating_sub(by)..self.span.end.saturating_sub(by);
+        Problem { span, message: self.message.clone() }
+    }
+
     /// Line and column, and the message.
     pub(super) fn line(&self, text: &str) -> String {
         let place = Place::of(self, text);

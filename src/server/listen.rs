@@ -6,7 +6,7 @@
 //!
 //! Invariant: a port or a file that another program listens on is never shared or taken away in silence.
 
-use super::{Address, Listen, Options, StartError};
+use super::{Address, Listen, Options, StartError, holder};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::net::SocketAddr;
@@ -51,26 +51,17 @@ impl Listeners {
                 change.numbers.push(Some(number));
                 continue;
             }
-            let opened = match &listen.address {
-                Address::Tcp(address) => open_tcp(*address, options.workers, backlog, self.holds_port(address.port())),
-                Address::Unix(path) => open_unix(path, options.workers, backlog),
-            };
-            match opened {
-                Ok((bound, sockets)) => {
+            change.numbers.push(match Listener::open(listen, options.workers, backlog, self)? {
+                Some(listener) => {
                     let number = self.free_number(&change)?;
-                    let file = SocketFile::of(&bound);
-                    change.opened.push((number, Listener { bound, named: listen.address.clone(), file, sockets }));
-                    change.numbers.push(Some(number));
+                    change.opened.push((number, listener));
+                    Some(number)
                 }
-                Err(error) if listen.optional && is_absent(&error) => {
-                    tracing::debug!("not listening on {}: {error}", listen.address);
-                    change.numbers.push(None);
-                }
-                Err(error) => return Err(explain(listen, &error)),
-            }
+                None => None,
+            });
         }
         if change.numbers.iter().all(Option::is_none) {
-            return Err(StartError("no address to listen on; name one with --address".to_owned()));
+            return Err(nowhere());
         }
         Ok(change)
     }
@@ -138,7 +129,51 @@ impl Change {
     }
 }
 
+/// What comes of opening each listener, one socket for it: all are held until the last was tried, as a server would hold them.
+pub(super) fn try_each(options: &Options) -> Vec<Result<String, StartError>> {
+    let mut held = Vec::new();
+    let mut outcomes = Vec::new();
+    for listen in &options.listen {
+        outcomes.push(Listener::open(listen, 1, backlog(), &Listeners::default()).map(|opened| {
+            let what = if opened.is_some() {
+                "can be listened on"
+            } else {
+                "is left out, for this machine has no such address"
+            };
+            held.extend(opened);
+            format!("{} {what}", listen.address)
+        }));
+    }
+    if held.is_empty() && outcomes.iter().all(Result::is_ok) {
+        outcomes.push(Err(nowhere()));
+    }
+    outcomes
+}
+
+fn nowhere() -> StartError {
+    StartError("no address to listen on; name one with --address".to_owned())
+}
+
 impl Listener {
+    /// Opens a socket of this listener for each worker, beside the `others`; none where the machine lacks a default address.
+    fn open(listen: &Listen, workers: usize, backlog: i32, others: &Listeners) -> Result<Option<Listener>, StartError> {
+        let opened = match &listen.address {
+            Address::Tcp(address) => open_tcp(*address, workers, backlog, others.holds_port(address.port())),
+            Address::Unix(path) => open_unix(path, workers, backlog),
+        };
+        match opened {
+            Ok((bound, sockets)) => {
+                let file = SocketFile::of(&bound);
+                Ok(Some(Listener { bound, named: listen.address.clone(), file, sockets }))
+            }
+            Err(error) if listen.optional && is_absent(&error) => {
+                tracing::debug!("not listening on {}: {error}", listen.address);
+                Ok(None)
+            }
+            Err(error) => Err(explain(listen, &error)),
+        }
+    }
+
     /// A copy of a worker's socket, so that the queue outlives the worker.
     pub fn socket_of(&self, worker: usize) -> std::io::Result<Socket> {
         self.sockets[worker].try_clone()
@@ -286,11 +321,17 @@ fn explain(listen: &Listen, error: &std::io::Error) -> StartError {
 }
 
 fn explain_unix(path: &Path, error: &std::io::Error) -> StartError {
+    let holder = holder::of_unix(path);
     let path = path.display();
     StartError(match errno(error) {
-        Some(Errno::ADDRINUSE) => {
-            format!("unix:{path}: another program listens there, or the file is no socket; remove it or choose another")
-        }
+        Some(Errno::ADDRINUSE) => match holder {
+            Some(holder) => {
+                format!("unix:{path}: another program listens there ({holder}); stop it, or choose another path")
+            }
+            None => format!(
+                "unix:{path}: another program listens there, or the file is no socket; remove it or choose another"
+            ),
+        },
         Some(Errno::NOENT | Errno::NOTDIR) => format!("unix:{path}: its directory does not exist; make it first"),
         Some(Errno::ACCESS | Errno::PERM) => {
             format!("unix:{path}: permission denied; let the server's user write to the directory")
@@ -302,10 +343,18 @@ fn explain_unix(path: &Path, error: &std::io::Error) -> StartError {
 fn explain_tcp(address: SocketAddr, error: &std::io::Error) -> StartError {
     let port = address.port();
     StartError(match errno(error) {
-        Some(Errno::ADDRINUSE) => format!(
-            "{address}: another program listens there (`ss -ltnp 'sport = :{port}'` names it); stop it, or choose \
-             another port with --port"
-        ),
+        Some(Errno::ADDRINUSE) => match holder::of_tcp(address) {
+            Some(holder) if holder.is_self() => format!(
+                "{address}: this process listens there already, by another address of `listen`; leave one of the two out"
+            ),
+            Some(holder) => format!(
+                "{address}: another program listens there ({holder}); stop it, or choose another port with --port"
+            ),
+            None => format!(
+                "{address}: another program listens there (`ss -ltnp 'sport = :{port}'` names it); stop it, or choose \
+                 another port with --port"
+            ),
+        },
         Some(Errno::ACCESS | Errno::PERM) => format!(
             "{address}: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE, others do not \
              (--port 8080)"
@@ -332,7 +381,7 @@ mod tests {
         let address = other.local_addr().expect("bound").as_socket().expect("IPv4");
         let error = probe(address).expect_err("the port is in use");
         let message = explain_tcp(address, &error).to_string();
-        assert!(message.contains("another program listens there"), "{message}");
+        assert!(message.contains("this process listens there already"), "{message}");
         assert!(message.contains(&address.port().to_string()));
     }
 

@@ -1,16 +1,19 @@
 //! One process: from the options to the exit.
 //!
-//! [`run`] in order: [`preflight`] checks what the kernel and the administrator must grant,
+//! [`doctor`] looks at the same things without serving. [`run`] in order: [`preflight`] checks what the kernel and the administrator must grant,
 //! [`listen`] opens the sockets, [`supervise`] starts one [`worker`] a core, watches them, and
 //! stops them when a [`signal`] says so; or gives them an [`order`] to serve something else, by other [`doors`].
 //! [`ring`] sets the flags of their rings.
 //!
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
+pub mod doctor;
 pub mod doors;
+mod holder;
 pub mod listen;
 pub mod order;
 pub mod preflight;
+pub mod reach;
 pub mod reload;
 pub mod ring;
 pub mod signal;
@@ -65,6 +68,15 @@ impl Options {
         roots.sort_unstable();
         roots.dedup();
         roots
+    }
+
+    /// Every password file, each once.
+    fn password_files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> =
+            self.shard.sites.iter().flat_map(site::Options::password_files).map(|auth| &*auth.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 }
 
@@ -124,10 +136,4 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     let numbers = change.numbers.clone();
     listeners.apply(change);
     supervise::run(options, listeners, numbers, signals, reload)
-}
-
-/// Checks all that [`run`] would check, without serving.
-pub fn check(options: &Options) -> Result<(), StartError> {
-    preflight::check(options)?;
-    listen::Listeners::default().prepare(options).map(drop)
 }

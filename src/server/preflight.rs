@@ -1,7 +1,8 @@
 //! Checks what must be granted before an executor is started, so that a refusal is one clear line
 //! and not a panic in a thread.
 //!
-//! Order: the document root · limits of the process · kernel and /proc · io_uring.
+//! Order: the document roots · limits of the process · kernel and /proc · io_uring. A start stops at the first that fails; the
+//! [`doctor`](super::doctor) goes through all of them.
 
 use super::{Options, StartError};
 use crate::storage::root::Root;
@@ -10,23 +11,36 @@ use rustix::io_uring::{io_uring_params, io_uring_setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 
-/// Checks all of it, and raises the soft limits to the hard ones.
+/// What a check came to: what is good, or why a server would not start.
+type Outcome = Result<String, StartError>;
+
+type Check = fn(&Options) -> Outcome;
+
+/// Checks all of it up to the first failure, and raises the soft limits to the hard ones.
 pub fn check(options: &Options) -> Result<(), StartError> {
     check_roots(options)?;
-    check_descriptors(raise(Resource::Nofile), options)?;
-    check_locked_memory(raise(Resource::Memlock))?;
-    check_kernel()?;
-    check_proc()?;
-    check_io_uring()
+    process(options).try_for_each(|(_, outcome)| outcome.map(drop))
+}
+
+/// What is to be granted to the process, each with its topic; a check is made when it is asked for.
+pub(super) fn process(options: &Options) -> impl Iterator<Item = (&'static str, Outcome)> {
+    let checks: [(_, Check); 5] = [
+        ("open files", |options| check_descriptors(raise(Resource::Nofile), options)),
+        ("locked memory", |_| check_locked_memory(raise(Resource::Memlock))),
+        ("kernel", |_| check_kernel()),
+        ("/proc", |_| check_proc()),
+        ("io_uring", |_| check_io_uring()),
+    ];
+    checks.into_iter().map(move |(topic, check)| (topic, check(options)))
 }
 
 /// Every document root can be served.
 pub fn check_roots(options: &Options) -> Result<(), StartError> {
-    options.roots().into_iter().try_for_each(check_root)
+    options.roots().into_iter().try_for_each(|root| check_root(root).map(drop))
 }
 
 /// The document root is a directory that can be listed and entered.
-fn check_root(path: &Path) -> Result<(), StartError> {
+pub(super) fn check_root(path: &Path) -> Outcome {
     let say = |what: &str| StartError(format!("document root {}: {what}", path.display()));
     match Root::open(path) {
         Ok(_) => {}
@@ -43,7 +57,8 @@ fn check_root(path: &Path) -> Result<(), StartError> {
         }
     }
     let enter = rustix::fs::access(path, rustix::fs::Access::EXEC_OK);
-    enter.map_err(|_| say("it can be listed but not entered; let the server's user enter it (chmod o+x)"))
+    enter.map_err(|_| say("it can be listed but not entered; let the server's user enter it (chmod o+x)"))?;
+    Ok(format!("{}: can be listed and entered", path.display()))
 }
 
 /// Raises the soft limit to the hard one, and returns what is in force. Defaults of 1024
@@ -66,7 +81,7 @@ const DESCRIPTORS_OF_LISTENER: u64 = 3;
 /// Room for a few clients and their files. Fewer would start, and serve nobody.
 const DESCRIPTORS_OF_CLIENTS_MIN: u64 = 8;
 
-fn check_descriptors(limit: Rlimit, options: &Options) -> Result<(), StartError> {
+fn check_descriptors(limit: Rlimit, options: &Options) -> Outcome {
     let roots = options.roots().len() as u64;
     let of_worker = DESCRIPTORS_OF_WORKER + roots + DESCRIPTORS_OF_LISTENER * options.listen.len() as u64;
     let needed = DESCRIPTORS_OF_PROCESS + options.workers as u64 * of_worker + DESCRIPTORS_OF_CLIENTS_MIN;
@@ -76,14 +91,19 @@ fn check_descriptors(limit: Rlimit, options: &Options) -> Result<(), StartError>
              or LimitNOFILE=65536 in the unit",
             options.workers
         ))),
-        _ => Ok(()),
+        allowed => Ok(told(allowed.map(|allowed| allowed.to_string()))),
     }
 }
 
 /// What the engine asks for at least, in bytes.
 const LOCKED_MEMORY_MIN: u64 = 512 * 1024;
 
-fn check_locked_memory(limit: Rlimit) -> Result<(), StartError> {
+/// A limit, for people.
+fn told(limit: Option<String>) -> String {
+    limit.map_or_else(|| "without a limit".to_owned(), |limit| format!("the limit is {limit}"))
+}
+
+fn check_locked_memory(limit: Rlimit) -> Outcome {
     match limit.current {
         Some(bytes) if bytes < LOCKED_MEMORY_MIN => Err(StartError(format!(
             "the limit of locked memory is {} KiB, and io_uring needs {} KiB; raise it: `ulimit -l 8192`, or \
@@ -91,14 +111,14 @@ fn check_locked_memory(limit: Rlimit) -> Result<(), StartError> {
             bytes / 1024,
             LOCKED_MEMORY_MIN / 1024
         ))),
-        _ => Ok(()),
+        bytes => Ok(told(bytes.map(|bytes| format!("{} KiB", bytes / 1024)))),
     }
 }
 
 /// The first kernel with every operation that the engine uses.
 const KERNEL_MIN: (u32, u32) = (5, 8);
 
-fn check_kernel() -> Result<(), StartError> {
+fn check_kernel() -> Outcome {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());
@@ -107,22 +127,22 @@ fn check_kernel() -> Result<(), StartError> {
             "Linux {release} is too old: otus-httpd needs {}.{} or later",
             KERNEL_MIN.0, KERNEL_MIN.1
         ))),
-        _ => Ok(()),
+        _ => Ok(format!("Linux {release}")),
     }
 }
 
 /// Files are opened by way of /proc/self/fd.
-fn check_proc() -> Result<(), StartError> {
-    std::fs::metadata("/proc/self/fd").map(drop).map_err(|error| {
+fn check_proc() -> Outcome {
+    std::fs::metadata("/proc/self/fd").map(|_| "it is mounted".to_owned()).map_err(|error| {
         StartError(format!("/proc/self/fd is not there ({error}); mount the proc file system on /proc"))
     })
 }
 
 /// Tries the system call: no file in /proc says all that may forbid it.
-fn check_io_uring() -> Result<(), StartError> {
+fn check_io_uring() -> Outcome {
     let mut params = io_uring_params::default();
     match io_uring_setup_once(&mut params) {
-        Ok(_ring) => Ok(()),
+        Ok(_ring) => Ok("it is permitted".to_owned()),
         Err(Errno::NOSYS) => Err(StartError(
             "io_uring is not there: the kernel was built without it, or a seccomp filter hides it; allow \
              io_uring_setup, io_uring_enter and io_uring_register in the filter"
@@ -147,6 +167,19 @@ fn io_uring_setup_once(params: &mut io_uring_params) -> Result<std::os::fd::Owne
     // SAFETY: the parameters are zeroed but for what the kernel writes into them, so the ring
     // uses no memory of ours.
     unsafe { io_uring_setup(4, params) }
+}
+
+/// Whether something keeps the clock right, as far as the kernel knows.
+#[allow(unsafe_code)]
+pub(super) fn is_clock_synchronised() -> Option<bool> {
+    // SAFETY: all zeroes is a valid `timex`, a struct of integers.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is ours, and with `modes` zero the call changes nothing but it.
+    match unsafe { libc::adjtimex(&raw mut state) } {
+        -1 => None,
+        libc::TIME_ERROR => Some(false),
+        _ => Some(true),
+    }
 }
 
 /// The likely cause of EPERM: the sysctl, or else a filter.

@@ -245,6 +245,12 @@ pub(crate) struct Outcome {
     pub(crate) stderr: String,
 }
 
+/// The lines of a printed configuration without the places that they come from.
+pub(crate) fn bare(printed: &str) -> Vec<&str> {
+    let is_said = |line: &&str| !line.starts_with("# ");
+    printed.lines().filter(is_said).map(|line| line.split_once("  # ").map_or(line, |(line, _)| line)).collect()
+}
+
 /// A running server.
 pub(crate) struct Server {
     child: Child,

@@ -3,4 +3,5 @@
 //! Invariant: whatever an administrator does or undergoes, clients that keep to the rules notice nothing, or what the
 //! documentation says they do.
 
+mod configuration;
 mod reload;
