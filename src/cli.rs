@@ -22,6 +22,10 @@ pub struct Args {
     #[arg(short = 'r', long, visible_alias = "rootdir", alias = "document_root", value_name = "DIR")]
     pub document_root: Option<PathBuf>,
 
+    /// Account to serve as, once started as root and listening; `root` stays root
+    #[arg(long, value_name = "NAME[:GROUP]")]
+    pub user: Option<String>,
+
     /// Number of worker threads, each on a core of its own; auto: one for each usable core [default: auto]
     #[arg(short, long, value_name = "N|auto", value_parser = parse_workers)]
     pub workers: Option<Workers>,
@@ -166,9 +170,16 @@ mod tests {
     #[test]
     fn help_names_every_option() {
         let Typed::Text(help) = parse(["otus-httpd", "--help"].map(Into::into)) else { panic!("help is a text") };
-        for option in
-            ["--address", "--port", "--document-root", "--workers", "--read-timeout", "--checkalive", "--config"]
-        {
+        for option in [
+            "--address",
+            "--port",
+            "--document-root",
+            "--user",
+            "--workers",
+            "--read-timeout",
+            "--checkalive",
+            "--config",
+        ] {
             assert!(help.contains(option), "{option}");
         }
     }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    server::privileges::forbid_new();
     match cli::parse(std::env::args_os()) {
         Typed::Args(args) => run(&args),
         Typed::Text(text) => {

@@ -2,7 +2,7 @@
 //! that give its parsers any bytes at all; and the test that keeps its source in order.
 //!
 //! [`harness`] starts and ends servers, lays out document roots, and speaks just enough HTTP;
-//! [`wire`] has one module a topic; [`fuzz`] and [`heads`] need no server; [`tidy`] reads the source.
+//! [`wire`] and [`operate`] have one module a topic; [`fuzz`] and [`heads`] need no server; [`tidy`] reads the source.
 //!
 //! Invariant: each test has its own server on a port of its own, and leaves nothing behind.
 
@@ -10,5 +10,6 @@ mod allocation;
 mod fuzz;
 mod harness;
 mod heads;
+mod operate;
 mod tidy;
 mod wire;

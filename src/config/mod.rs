@@ -10,6 +10,7 @@
 mod doors;
 pub mod keys;
 mod memory;
+mod rights;
 mod site;
 mod table;
 mod value;
@@ -17,7 +18,7 @@ mod value;
 use crate::cli::{Args, WORKERS_MAX, Workers, parse_workers};
 use crate::connection::roster;
 use crate::http::request::{HEAD_BYTES_CEILING, HeadLimits};
-use crate::server::{self, Listen};
+use crate::server::{self, Listen, privileges, sandbox};
 use crate::shard::{self, ClientField, Trusted};
 use crate::site::access::Networks;
 use crate::site::hosts::Hosts;
@@ -42,6 +43,8 @@ pub struct Config {
     hosts: Vec<Hosts>,
     sites: Vec<sites::Options>,
     trusted: Trusted,
+    privileges: privileges::Options,
+    sandbox: sandbox::Options,
     /// Number of workers.
     pub workers: usize,
     /// Seconds a client has for a request head.
@@ -66,6 +69,8 @@ pub struct Config {
     written: toml::Table,
     /// The root, when the command line names it.
     typed_root: Option<PathBuf>,
+    /// The user, when the command line names it.
+    typed_user: Option<String>,
     /// Whether the command line says where all sites listen.
     is_moved: bool,
 }
@@ -80,6 +85,9 @@ pub enum ConfigError {
     #[error("{0}")]
     File(String),
 }
+
+/// What of the command line must be looked up: addresses, and the user.
+type Typed = (Vec<Listen>, Option<rights::TypedUser>);
 
 impl Config {
     /// The configuration in force for this command line.
@@ -98,11 +106,12 @@ impl Config {
 
     /// The configuration of a file of this text; `name` is what problems of the file are told of.
     pub fn of_text(args: &Args, text: &str, name: &str) -> Result<Config, ConfigError> {
-        let typed = doors::typed_addresses(args)?;
+        let typed = (doors::typed_addresses(args)?, rights::typed_user(args)?);
         Config::read(args, typed, text, World::Asked).map_err(|problem| ConfigError::File(problem.show(name, text)))
     }
 
-    fn read(args: &Args, typed: Vec<Listen>, text: &str, world: World) -> Result<Config, Problem> {
+    fn read(args: &Args, typed: Typed, text: &str, world: World) -> Result<Config, Problem> {
+        let (typed, typed_user) = typed;
         let document = DeTable::parse(text)?;
         let known: Vec<&str> =
             keys::names(keys::SERVER).chain(keys::names(keys::SITE)).chain(["site", "location"]).collect();
@@ -163,6 +172,8 @@ impl Config {
             hosts: doors.hosts,
             sites,
             trusted,
+            privileges: rights::privileges(&table, typed_user)?,
+            sandbox: rights::sandbox(&table)?,
             workers,
             read_timeout: seconds("read_timeout", args.read_timeout, 15)?,
             keepalive_timeout: seconds("keepalive_timeout", None, 65)?,
@@ -175,6 +186,7 @@ impl Config {
             cache_file_size_max: cache_file_size_max.unwrap_or(cache_size / workers as u64 / CONTENT_PART),
             written: toml::from_str(text)?,
             typed_root: args.document_root.clone(),
+            typed_user: args.user.clone(),
             is_moved: !args.address.is_empty() || args.port.is_some(),
         })
     }
@@ -193,6 +205,8 @@ impl Config {
                 disk_seconds: DISK_SECONDS,
                 linger_seconds: LINGER_SECONDS,
             },
+            privileges: self.privileges.clone(),
+            sandbox: self.sandbox.clone(),
             shard: shard::Options {
                 sites: self.sites.clone().into(),
                 hosts: self.hosts.clone().into(),
@@ -231,6 +245,12 @@ impl Config {
         if let Some(root) = &self.typed_root {
             table.insert("root".to_owned(), root.display().to_string().into());
         }
+        if let Some(user) = &self.typed_user {
+            let (user, group) = user.split_once(':').map_or((user.as_str(), None), |(user, group)| (user, Some(group)));
+            table.insert("user".to_owned(), user.into());
+            table.remove("group");
+            group.map(|group| table.insert("group".to_owned(), group.into()));
+        }
         // With sites that have addresses of their own, each keeps its own.
         let mut sites: Vec<_> =
             table.get_mut("site").and_then(toml::Value::as_array_mut).into_iter().flatten().collect();
@@ -250,7 +270,7 @@ impl Config {
 /// Judges a text as a configuration file by itself: no name is resolved for it, and no file opened. What is wrong comes as
 /// `LINE:COLUMN: message`, in one line.
 pub fn check_text(text: &str) -> Result<(), String> {
-    let read = Config::read(&Args::default(), Vec::new(), text, World::LeftAlone);
+    let read = Config::read(&Args::default(), (Vec::new(), None), text, World::LeftAlone);
     read.map(drop).map_err(|problem| problem.line(text))
 }
 
@@ -378,6 +398,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_shown_where_it_is() {
         for (file, place, named) in [
+            ("user = 'no-such-one'", "1:8", "user: there is no user \"no-such-one\"; make it"),
+            ("user = 0", "1:8", "user: expected a text"),
+            ("group = 'no-such-one'", "1:9", "group: there is no group \"no-such-one\""),
+            ("core_dumps = 'yes'", "1:14", "core_dumps: expected true or false"),
+            ("sandbox = 'strict'", "1:11", "sandbox: expected one of \"on\", \"off\""),
+            ("sandbox_read = ['/', 'srv']", "1:22", "sandbox_read: \"srv\" does not begin with a slash"),
+            ("sandbox_read = '/no/such/place'", "1:16", "sandbox_read: \"/no/such/place\" is no directory"),
             ("wrokers = 5", "1:1", "unknown key `wrokers`; did you mean `workers`?"),
             ("\n  rot = '/x'", "2:3", "did you mean `root`?"),
             ("workers = 0", "1:11", "workers: expected a number from 1"),

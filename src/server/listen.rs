@@ -29,14 +29,14 @@ pub struct Bound {
     pub address: Address,
 }
 
-/// Opens the sockets of all workers.
-pub fn open(options: &Options) -> Result<Sockets, StartError> {
+/// Opens the sockets of all workers. Those in the file system are given to `owner`, a user and a group.
+pub fn open(options: &Options, owner: Option<(u32, u32)>) -> Result<Sockets, StartError> {
     let backlog = backlog();
     let mut sockets = Sockets { bound: Vec::new(), of_workers: (0..options.workers).map(|_| Vec::new()).collect() };
     for (listener, listen) in options.listen.iter().enumerate() {
         let opened = match &listen.address {
             Address::Tcp(address) => open_tcp(*address, options.workers, backlog),
-            Address::Unix(path) => open_unix(path, options.workers, backlog),
+            Address::Unix(path) => open_unix(path, owner, options.workers, backlog),
         };
         match opened {
             Ok((address, of_address)) => {
@@ -79,8 +79,14 @@ impl SocketFiles {
 impl Drop for SocketFiles {
     fn drop(&mut self) {
         for path in &self.0 {
-            // Somebody may have removed it before; then there is nothing left to do.
-            let _ = std::fs::remove_file(path);
+            match std::fs::remove_file(path) {
+                // Somebody may have removed it before; then there is nothing left to do.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    // In a directory of root's, whoever gave root's rights up may not; the next start replaces it.
+                    tracing::debug!("unix:{}: the socket stays behind: {error}", path.display());
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -104,13 +110,16 @@ fn open_tcp(address: SocketAddr, workers: usize, backlog: i32) -> std::io::Resul
 /// Whoever may enter the directory of a socket may connect to it, as with other web servers.
 const SOCKET_FILE_MODE: u32 = 0o666;
 
-fn open_unix(path: &Path, workers: usize, backlog: i32) -> std::io::Result<Opened> {
+fn open_unix(path: &Path, owner: Option<(u32, u32)>, workers: usize, backlog: i32) -> std::io::Result<Opened> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     patiently(|| {
         remove_stale(path)?;
         socket.bind(&SockAddr::unix(path)?)
     })?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_FILE_MODE))?;
+    if let Some((user, group)) = owner {
+        std::os::unix::fs::chown(path, Some(user), Some(group))?;
+    }
     socket.listen(backlog)?;
     // All workers share this one socket.
     let sockets = (0..workers).map(|_| socket.try_clone()).collect::<std::io::Result<_>>()?;
@@ -266,14 +275,14 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("otus-httpd-listen-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory of this test");
         let path = directory.join("socket");
-        let (_, first) = open_unix(&path, 2, 16).expect("a new path");
+        let (_, first) = open_unix(&path, None, 2, 16).expect("a new path");
         assert_eq!(first.len(), 2);
-        assert!(open_unix(&path, 1, 16).is_err(), "somebody listens there");
+        assert!(open_unix(&path, None, 1, 16).is_err(), "somebody listens there");
         drop(first);
-        assert!(open_unix(&path, 1, 16).is_ok(), "nobody listens there any more");
+        assert!(open_unix(&path, None, 1, 16).is_ok(), "nobody listens there any more");
         std::fs::remove_file(&path).expect("it is there");
         std::fs::write(&path, "precious").expect("a file of this test");
-        assert!(open_unix(&path, 1, 16).is_err(), "it is no socket");
+        assert!(open_unix(&path, None, 1, 16).is_err(), "it is no socket");
         assert_eq!(std::fs::read(&path).expect("it is still there"), b"precious");
         std::fs::remove_dir_all(&directory).expect("it is ours");
     }

@@ -1,14 +1,17 @@
 //! One process: from the options to the exit.
 //!
-//! [`run`] in order: [`preflight`] checks what the kernel and the administrator must grant,
-//! [`listen`] opens the sockets, [`supervise`] starts one [`worker`] a core, watches them, and
-//! stops them when a [`signal`] says so. [`ring`] sets the flags of their rings.
+//! [`run`] in order: [`listen`] opens the sockets, [`privileges`] gives up the rights that took,
+//! [`preflight`] checks what the kernel and the administrator must grant to who is left,
+//! [`supervise`] starts one [`worker`] a core, watches them, and stops them when a [`signal`] says so.
+//! [`ring`] sets the flags of their rings, [`sandbox`] what their threads may reach.
 //!
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
 pub mod listen;
 pub mod preflight;
+pub mod privileges;
 pub mod ring;
+pub mod sandbox;
 pub mod signal;
 pub mod supervise;
 pub mod worker;
@@ -42,6 +45,10 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// How long a connection may stay in each phase.
     pub connection_limits: roster::Limits,
+    /// As whom, and with which rights.
+    pub privileges: privileges::Options,
+    /// What the threads of workers may reach.
+    pub sandbox: sandbox::Options,
     /// What each worker serves, and within which bounds. Its listeners are those of `listen`.
     pub shard: shard::Options,
 }
@@ -61,6 +68,15 @@ impl Options {
         roots.sort_unstable();
         roots.dedup();
         roots
+    }
+
+    /// Every password file, each once.
+    fn password_files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> =
+            self.shard.sites.iter().flat_map(site::Options::password_files).map(|auth| &*auth.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 }
 
@@ -110,17 +126,24 @@ pub struct StartError(pub String);
 /// workers accept.
 pub fn run(options: &Options) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
-    preflight::check(options)?;
-    memory::prepare();
-    let sockets = listen::open(options)?;
+    let identity = privileges::Identity::choose(&options.privileges)?;
+    privileges::set_limits(options);
+    memory::prepare(identity.owner());
+    let sockets = listen::open(options, identity.owner())?;
     let files = listen::SocketFiles::of(&sockets);
+    // From here on nothing needs root: what is checked below is checked for the user that serves.
+    identity.take_on(&options.privileges)?;
+    preflight::check(options)?;
+    fault::start();
     supervise::run(options, sockets, files, signals)
 }
 
 /// Checks all that [`run`] would check, without serving.
 pub fn check(options: &Options) -> Result<(), StartError> {
-    preflight::check(options)?;
-    let sockets = listen::open(options)?;
+    let identity = privileges::Identity::choose(&options.privileges)?;
+    privileges::set_limits(options);
+    let sockets = listen::open(options, identity.owner())?;
     drop(listen::SocketFiles::of(&sockets));
-    Ok(())
+    identity.take_on(&options.privileges)?;
+    preflight::check(options)
 }

@@ -1,13 +1,13 @@
-//! Watches the workers from the main thread: starts them, starts anew those that died, reports
-//! those that are stuck, stops them.
+//! Watches the workers from the main thread: starts them, starts anew those that died, relieves those whose sandbox a
+//! document root has outgrown, reports those that are stuck, stops them.
 //!
 //! Invariant: the supervisor keeps every listening socket, so that clients queue while a worker
 //! is replaced, and never waits for a worker longer than the options say.
 
 use super::listen::{Bound, SocketFiles, Sockets};
 use super::signal::Signals;
-use super::worker::{self, Assignment, Ending, Pulse};
-use super::{Address, Options, StartError, ring};
+use super::worker::{self, Assignment, Ending, Pulse, RELIEVED, Reports};
+use super::{Address, Options, StartError, ring, sandbox};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -22,6 +22,7 @@ pub fn run(options: &Options, sockets: Sockets, files: SocketFiles, signals: Sig
     crew.wait_until_ready(&signals)?;
     announce(options, &sockets.bound);
     tracing::debug!("{} workers run; flags of their rings: {}", options.workers, ring::describe());
+    tracing::debug!("sandbox of the workers: {}", sandbox::describe(&options.sandbox));
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());
         crew.take_events();
@@ -55,9 +56,20 @@ fn announce(options: &Options, bound: &[Bound]) {
 }
 
 /// What a worker tells the supervisor.
-enum Event {
-    Ready(usize),
-    Ended(usize, Ending),
+struct Event {
+    /// The worker's post.
+    index: usize,
+    /// Which of those that were ever started there it is.
+    generation: u32,
+    news: News,
+}
+
+enum News {
+    /// It accepts connections.
+    Ready,
+    /// It may not read what a document root is now; one that starts anew may.
+    Outgrown,
+    Ended(Ending),
 }
 
 /// The workers, and the means to hear of them.
@@ -76,14 +88,29 @@ struct Post {
     index: usize,
     cpu: usize,
     listeners: Vec<(usize, socket2::Socket)>,
-    pulse: Arc<Pulse>,
-    /// The worker in the post now; dropping it tells the worker to stop.
-    stop: Option<UnixStream>,
+    /// The worker in the post now; without one, nobody is told to stop.
+    worker: Option<Hired>,
+    /// Who is to take over from that one, once it accepts connections.
+    successor: Option<Hired>,
+    /// Those who were relieved or told to stop, and still finish what they began.
+    leaving: Vec<u32>,
+    /// How many were ever started here.
+    generations: u32,
+    /// When a successor was last started.
+    succession: Option<Instant>,
     state: State,
     started: Instant,
     /// Heartbeats at the last look, and looks since they last changed.
     beats_seen: u64,
     silent_looks: u32,
+}
+
+/// A worker that was started.
+struct Hired {
+    generation: u32,
+    pulse: Arc<Pulse>,
+    /// Dropping it tells the worker to stop.
+    stop: UnixStream,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +160,11 @@ impl<'a> Crew<'a> {
                 index,
                 cpu: cpus[index % cpus.len()],
                 listeners,
-                pulse: Arc::default(),
-                stop: None,
+                worker: None,
+                successor: None,
+                leaving: Vec::new(),
+                generations: 0,
+                succession: None,
                 state: State::Dead,
                 started: Instant::now(),
                 beats_seen: 0,
@@ -157,13 +187,12 @@ impl<'a> Crew<'a> {
                 return Err(StartError("the workers did not start in time: is the machine overloaded?".to_owned()));
             }
             self.wait(signals, left);
-            while let Ok(event) = self.events.try_recv() {
-                match event {
-                    Event::Ready(index) => self.posts[index].state = State::Serving,
-                    Event::Ended(index, Ending::Failed(why)) => {
-                        return Err(StartError(format!("worker {index}: {why}")));
-                    }
-                    Event::Ended(index, _) => {
+            while let Ok(Event { index, news, .. }) = self.events.try_recv() {
+                match news {
+                    News::Ready => self.posts[index].state = State::Serving,
+                    News::Outgrown => {}
+                    News::Ended(Ending::Failed(why)) => return Err(StartError(format!("worker {index}: {why}"))),
+                    News::Ended(_) => {
                         return Err(StartError(format!("worker {index} died while starting: the log says why")));
                     }
                 }
@@ -191,13 +220,12 @@ impl<'a> Crew<'a> {
     }
 
     fn take_events(&mut self) {
-        while let Ok(event) = self.events.try_recv() {
-            match event {
-                Event::Ready(index) => {
-                    self.posts[index].state = State::Serving;
-                    tracing::info!("worker {index} serves again");
-                }
-                Event::Ended(index, ending) => self.posts[index].ended(ending),
+        while let Ok(Event { index, generation, news }) = self.events.try_recv() {
+            let post = &mut self.posts[index];
+            match news {
+                News::Ready => post.ready(generation),
+                News::Outgrown => post.outgrown(generation, self.options, &self.reporter),
+                News::Ended(ending) => post.ended(generation, ending),
             }
         }
     }
@@ -209,7 +237,7 @@ impl<'a> Crew<'a> {
             // One that dies right after its start is tried again at the next look, not at once:
             // what kills it is most likely still there.
             let at_once = post.started.elapsed() >= self.options.checkalive;
-            if post.state == State::Dead && (at_once || time_to_look) {
+            if post.state == State::Dead && post.successor.is_none() && (at_once || time_to_look) {
                 tracing::warn!("starting worker {} anew", post.index);
                 if let Err(error) = post.start_worker(self.options, &self.reporter) {
                     tracing::error!("worker {} cannot be started: {error}; trying again", post.index);
@@ -227,50 +255,114 @@ impl<'a> Crew<'a> {
     /// Tells all workers to stop and waits for them, within bounds.
     fn stop(&mut self, signals: &Signals) {
         for post in &mut self.posts {
-            post.stop = None;
             post.listeners.clear();
+            let told = [post.worker.take(), post.successor.take()];
+            post.leaving.extend(told.into_iter().flatten().map(|worker| worker.generation));
         }
         let deadline = Instant::now() + self.options.drain_timeout + STOP_MARGIN;
-        while self.posts.iter().any(|post| matches!(post.state, State::Starting | State::Serving)) {
+        while self.posts.iter().any(|post| !post.leaving.is_empty()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::error!("some workers do not end; leaving without them");
                 return;
             }
             self.wait(signals, left);
-            while let Ok(event) = self.events.try_recv() {
-                if let Event::Ended(index, ending) = event {
-                    self.posts[index].ended(ending);
+            while let Ok(Event { index, generation, news }) = self.events.try_recv() {
+                if let News::Ended(ending) = news {
+                    self.posts[index].ended(generation, ending);
                 }
             }
         }
     }
 }
 
+/// How long after one successor could not take over the next one is tried.
+const SUCCESSION_PAUSE: Duration = Duration::from_secs(30);
+
 impl Post {
     fn start_worker(&mut self, options: &Options, reporter: &Reporter) -> std::io::Result<()> {
-        let (stop, told_to_stop) = UnixStream::pair()?;
-        let copy = |(listener, socket): &(usize, socket2::Socket)| Ok((*listener, socket.try_clone()?));
-        let listeners = self.listeners.iter().map(copy).collect::<std::io::Result<_>>()?;
-        let assignment = Assignment { index: self.index, cpu: self.cpu, listeners, stop: told_to_stop.into() };
-        let index = self.index;
-        let options = options.clone();
-        let pulse = self.pulse.clone();
-        let last_words = LastWords { index, reporter: reporter.clone(), ending: Some(Ending::Died) };
-        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let mut last_words = last_words;
-            let reporter = last_words.reporter.clone();
-            let ready = || reporter.report(Event::Ready(index));
-            last_words.ending = Some(worker::run(assignment, &options, &pulse, ready));
-        })?;
-        self.stop = Some(stop);
+        self.worker = Some(self.hire(options, reporter)?);
         self.state = State::Starting;
         self.started = Instant::now();
+        self.beats_seen = 0;
         self.silent_looks = 0;
         Ok(())
     }
 
-    fn ended(&mut self, ending: Ending) {
+    /// Starts a worker, which shares the listening sockets of the post.
+    fn hire(&mut self, options: &Options, reporter: &Reporter) -> std::io::Result<Hired> {
+        let (stop, told_to_stop) = UnixStream::pair()?;
+        let copy = |(listener, socket): &(usize, socket2::Socket)| Ok((*listener, socket.try_clone()?));
+        let listeners = self.listeners.iter().map(copy).collect::<std::io::Result<_>>()?;
+        let assignment = Assignment { index: self.index, cpu: self.cpu, listeners, stop: told_to_stop.into() };
+        self.generations += 1;
+        let (index, generation) = (self.index, self.generations);
+        let options = options.clone();
+        let pulse: Arc<Pulse> = Arc::default();
+        let hired = Hired { generation, pulse: pulse.clone(), stop };
+        let last_words = LastWords { index, generation, reporter: reporter.clone(), ending: Some(Ending::Died) };
+        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let mut last_words = last_words;
+            let reporter = last_words.reporter.clone();
+            let another = reporter.clone();
+            let reports = Reports {
+                ready: || reporter.report(Event { index, generation, news: News::Ready }),
+                outgrown: move || another.report(Event { index, generation, news: News::Outgrown }),
+            };
+            last_words.ending = Some(worker::run(assignment, &options, &pulse, reports));
+        })?;
+        Ok(hired)
+    }
+
+    fn ready(&mut self, generation: u32) {
+        if let Some(successor) = self.successor.take_if(|successor| successor.generation == generation) {
+            if let Some(mut relieved) = self.worker.replace(successor) {
+                // One that is gone needs no word any more.
+                let _ = relieved.stop.write_all(&[RELIEVED]);
+                self.leaving.push(relieved.generation);
+            }
+            self.started = Instant::now();
+            self.beats_seen = 0;
+            self.silent_looks = 0;
+            self.succession = None;
+            tracing::info!("worker {} was relieved by one that may read the new document root", self.index);
+        } else {
+            tracing::info!("worker {} serves again", self.index);
+        }
+        self.state = State::Serving;
+    }
+
+    /// Starts a successor: what a thread was once confined to, it stays confined to.
+    fn outgrown(&mut self, generation: u32, options: &Options, reporter: &Reporter) {
+        let is_current = self.worker.as_ref().is_some_and(|worker| worker.generation == generation);
+        let is_tried = self.succession.is_some_and(|tried| tried.elapsed() < SUCCESSION_PAUSE);
+        if !is_current || is_tried || self.successor.is_some() {
+            return;
+        }
+        self.succession = Some(Instant::now());
+        match self.hire(options, reporter) {
+            Ok(successor) => self.successor = Some(successor),
+            Err(error) => tracing::error!("worker {} cannot be relieved: {error}; trying again", self.index),
+        }
+    }
+
+    fn ended(&mut self, generation: u32, ending: Ending) {
+        if let Some(at) = self.leaving.iter().position(|leaving| *leaving == generation) {
+            self.leaving.swap_remove(at);
+            if ending == Ending::Died {
+                tracing::error!("worker {} died while it finished its connections", self.index);
+            }
+            return;
+        }
+        if self.successor.take_if(|successor| successor.generation == generation).is_some() {
+            let why = if let Ending::Failed(why) = ending { why } else { "it died; the log says why".to_owned() };
+            tracing::error!(
+                "worker {} serves a document root that was replaced on, for its successor could not start: {why}",
+                self.index
+            );
+            return;
+        }
+        self.worker = None;
         match ending {
             Ending::Stopped => self.state = State::Stopped,
             Ending::Failed(why) => {
@@ -285,7 +377,7 @@ impl Post {
     }
 
     fn check_heartbeat(&mut self) {
-        let beats = self.pulse.beats();
+        let beats = self.worker.as_ref().map_or(0, |worker| worker.pulse.beats());
         if self.state != State::Serving || beats != self.beats_seen {
             if self.silent_looks >= SILENT_LOOKS_MAX {
                 tracing::info!("worker {} is alive again", self.index);
@@ -304,6 +396,7 @@ impl Post {
 /// Reports how a worker's thread ended, also when a panic unwound it.
 struct LastWords {
     index: usize,
+    generation: u32,
     reporter: Reporter,
     ending: Option<Ending>,
 }
@@ -311,7 +404,8 @@ struct LastWords {
 impl Drop for LastWords {
     fn drop(&mut self) {
         let ending = self.ending.take().expect("taken here only");
-        self.reporter.report(Event::Ended(self.index, ending));
+        let news = News::Ended(ending);
+        self.reporter.report(Event { index: self.index, generation: self.generation, news });
     }
 }
 

@@ -1,6 +1,6 @@
 //! One worker: a thread bound to a CPU, its executor, its shard, its listening sockets.
 //!
-//! Order of [`run`]: executor · shard · heartbeat and accept loops · a byte that says stop ·
+//! Order of [`run`]: sandbox · executor · shard · heartbeat and accept loops · the end of a stream that says stop ·
 //! drain.
 //!
 //! Invariant: a panic in one connection's task ends that connection only; any other panic ends
@@ -9,11 +9,13 @@
 // Descriptors are handed to the engine by number; each such call is argued beside it.
 #![allow(unsafe_code)]
 
+use super::sandbox::Sandbox;
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
 use crate::engine;
 use crate::shard::Shard;
 use crate::socket::{Listener, Stream, tasks};
+use crate::storage::root::Denied;
 use async_task::Task;
 use futures_lite::{AsyncReadExt, FutureExt, future};
 use glommio::net::UnixStream;
@@ -41,8 +43,19 @@ pub struct Assignment {
     /// Its listening sockets, with the numbers of their listeners: copies, so that the queues outlive a worker that
     /// died.
     pub listeners: Vec<(usize, Socket)>,
-    /// A byte or the end of this stream says stop.
+    /// The end of this stream says stop; [`RELIEVED`] says that another has taken over, who goes on listening.
     pub stop: OwnedFd,
+}
+
+/// What a worker is told that another takes the place of.
+pub const RELIEVED: u8 = b'r';
+
+/// How a worker reports while it runs.
+pub struct Reports<R, O> {
+    /// Called once connections are accepted.
+    pub ready: R,
+    /// Called about once a second, as long as a document root is another than the worker's sandbox allows it to read.
+    pub outgrown: O,
 }
 
 /// Counts a worker's heartbeats.
@@ -71,8 +84,18 @@ pub enum Ending {
     Died,
 }
 
-/// Serves until told to stop; `ready` is called once connections are accepted.
-pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl FnOnce()) -> Ending {
+/// Serves until told to stop.
+pub fn run<R: FnOnce(), O: Fn() + 'static>(
+    assignment: Assignment,
+    options: &Options,
+    pulse: &Pulse,
+    reports: Reports<R, O>,
+) -> Ending {
+    // Before there is an executor: the threads of its pool have what this thread has.
+    let confined = match Sandbox::of(options).map_or(Ok(false), |sandbox| sandbox.enter()) {
+        Ok(confined) => confined,
+        Err(why) => return Ending::Failed(why),
+    };
     // Unbound, and bound by ourselves below: the engine looks the cores up in /sys and panics where
     // that is not there.
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
@@ -86,7 +109,7 @@ pub fn run(assignment: Assignment, options: &Options, pulse: &Pulse, ready: impl
     match executor {
         Ok(executor) => {
             bind_to(assignment.cpu);
-            executor.run(work(assignment, options, pulse, ready)).unwrap_or_else(Ending::Failed)
+            executor.run(work(assignment, options, pulse, reports, confined)).unwrap_or_else(Ending::Failed)
         }
         Err(error) => Ending::Failed(format!("the executor cannot be made: {error}")),
     }
@@ -108,6 +131,10 @@ const RING_ENTRIES: usize = 512;
 /// it registers it with its rings, and all of it is resident from then on.
 const IO_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 
+/// Memory of one worker that may have to be locked: what it reads into, which two of its rings count each, and the rings. All of
+/// it twice, for a worker that is relieved is there for a while beside the next.
+pub(super) const LOCKED_BYTES: u64 = 2 * (2 * IO_MEMORY_BYTES as u64 + 1024 * 1024);
+
 /// How long tasks may run before completions are looked at, when no task waits for anything.
 const PREEMPT_AFTER: Duration = Duration::from_millis(1);
 
@@ -115,18 +142,26 @@ const PREEMPT_AFTER: Duration = Duration::from_millis(1);
 const BLOCKING_THREADS: usize = 4;
 
 /// The life of a worker; an error is one of its start.
-async fn work(
+async fn work<R: FnOnce(), O: Fn() + 'static>(
     assignment: Assignment,
     options: &Options,
     pulse: &Pulse,
-    ready: impl FnOnce(),
+    reports: Reports<R, O>,
+    confined: bool,
 ) -> Result<Ending, String> {
+    let Reports { ready, outgrown } = reports;
+    // Where it is not the sandbox that denies, another worker could do no better.
+    let outgrown = move || {
+        if confined {
+            outgrown()
+        }
+    };
     let shard = Rc::new(Shard::open(&options.shard)?);
     let roster = Roster::new(options.connection_limits);
 
     // It ends with the executor.
     glommio::spawn_local(tasks::attend()).detach();
-    let mut tasks = vec![spawn(keep_house(shard.clone()))];
+    let mut tasks = vec![spawn(keep_house(shard.clone(), outgrown))];
     for (listener, socket) in &assignment.listeners {
         let door = door(*listener, options)?;
         let listener = socket
@@ -143,7 +178,8 @@ async fn work(
     // that it is never half alive.
     let heart = beat(&shard, &roster, pulse);
     let faults = fault::watch(assignment.index);
-    let stopped = async { drop(stop.read(&mut [0]).await) };
+    let mut told = [0];
+    let stopped = async { drop(stop.read(&mut told).await) };
     let life = AssertUnwindSafe(stopped.or(heart).or(faults).or(any_ends(&mut tasks)));
     let died = life.catch_unwind().await.is_err();
     for task in tasks {
@@ -159,8 +195,14 @@ async fn work(
 
     tracing::debug!("worker {}: {} connections to finish", assignment.index, roster.len());
     shard.draining.set(true);
-    for (listener, socket) in assignment.listeners {
-        stop_listening(&socket, door(listener, options)?, &shard, &roster);
+    if told == [RELIEVED] {
+        // Whoever took over goes on listening, on the same sockets. Clients that are busy learn from their next answer that
+        // the connection closes, and none of their requests meets one that was closed.
+        beat_until(&shard, &roster, pulse, within(RELIEF_TIMEOUT, emptied(&roster))).await;
+    } else {
+        for (listener, socket) in assignment.listeners {
+            stop_listening(&socket, door(listener, options)?, &shard, &roster);
+        }
     }
     roster.drain();
     let drained = within(options.drain_timeout, emptied(&roster));
@@ -172,6 +214,9 @@ async fn work(
     within(POOL_TIMEOUT, quiet()).await;
     Ok(Ending::Stopped)
 }
+
+/// How long a worker that was relieved waits for its clients to ask once more, before it closes what is idle.
+const RELIEF_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a worker that stops waits for the pool; a look-up on a disk that hangs is not waited for.
 const POOL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -239,10 +284,12 @@ fn until_next_second() -> Duration {
 }
 
 /// What may wait for the disk, apart from the heart, which may not.
-async fn keep_house(shard: Rc<Shard>) {
+async fn keep_house(shard: Rc<Shard>, outgrown: impl Fn()) {
     loop {
         sleep(Duration::from_secs(1)).await;
-        shard.tick().await;
+        if shard.tick().await == Err(Denied) {
+            outgrown();
+        }
     }
 }
 

@@ -74,7 +74,7 @@ impl Options {
     }
 
     /// Every password file of the site.
-    fn password_files(&self) -> impl Iterator<Item = &Arc<BasicAuth>> {
+    pub fn password_files(&self) -> impl Iterator<Item = &Arc<BasicAuth>> {
         self.places().filter_map(|keys| keys.basic_auth.as_ref()?.as_ref())
     }
 }
