@@ -31,18 +31,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Reads what tests ask for, from here on.
 pub(super) fn start() {
     let Some(file) = std::env::var_os(VARIABLE).map(PathBuf::from) else { return };
-    let read = move || loop {
-        std::thread::sleep(PAUSE);
-        if asked().is_some() {
-            // One after the other.
-            continue;
+    let read = move || {
+        loop {
+            std::thread::sleep(PAUSE);
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let Some((what, number)) = text.trim().split_once(' ') else { continue };
+            let Ok(number) = number.parse() else { continue };
+            *asked() = Some((what.to_owned(), number));
+            while asked().is_some() {
+                std::thread::sleep(PAUSE);
+            }
+            // Removed once the worker has taken it up, which is what a test waits for.
+            let _ = std::fs::remove_file(&file);
         }
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let Some((what, number)) = text.trim().split_once(' ') else { continue };
-        let Ok(number) = number.parse() else { continue };
-        // Removed first: the fault happens once.
-        let _ = std::fs::remove_file(&file);
-        *asked() = Some((what.to_owned(), number));
     };
     let thread = std::thread::Builder::new().name("faults".to_owned()).spawn(read);
     drop(thread.expect("a debug build on a machine that can start a thread"));

@@ -138,6 +138,11 @@ pub fn describe(options: &Options) -> String {
     }
 }
 
+/// Whether there should be a sandbox, and the kernel has none.
+pub fn is_wanting(options: &Options) -> bool {
+    options.mode == Mode::On && !matches!(kernel(), LandlockStatus::Available { .. })
+}
+
 /// What the kernel can do.
 fn kernel() -> &'static LandlockStatus {
     static STATUS: OnceLock<LandlockStatus> = OnceLock::new();

@@ -22,7 +22,11 @@ pub fn run(options: &Options, sockets: Sockets, files: SocketFiles, signals: Sig
     crew.wait_until_ready(&signals)?;
     announce(options, &sockets.bound);
     tracing::debug!("{} workers run; flags of their rings: {}", options.workers, ring::describe());
-    tracing::debug!("sandbox of the workers: {}", sandbox::describe(&options.sandbox));
+    match sandbox::describe(&options.sandbox) {
+        // Asked for, and not to be had: an administrator should know.
+        state if sandbox::is_wanting(&options.sandbox) => tracing::info!("sandbox of the workers: {state}"),
+        state => tracing::debug!("sandbox of the workers: {state}"),
+    }
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());
         crew.take_events();
