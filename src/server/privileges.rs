@@ -97,9 +97,12 @@ pub enum Identity {
 /// Whom the process becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    name: String,
-    uid: u32,
-    gid: u32,
+    /// As it was asked for.
+    pub name: String,
+    /// Its number.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
 }
 
 impl Identity {
@@ -128,12 +131,17 @@ impl Identity {
         Ok(Identity::Other(Account { name: user.name, uid: user.uid, gid }))
     }
 
-    /// User and group that what is made for later must belong to.
-    pub fn owner(&self) -> Option<(u32, u32)> {
+    /// Whom the process is to become, where that is not who it is.
+    pub fn account(&self) -> Option<&Account> {
         match self {
             Identity::Unchanged => None,
-            Identity::Other(account) => Some((account.uid, account.gid)),
+            Identity::Other(account) => Some(account),
         }
+    }
+
+    /// User and group that what is made for later must belong to.
+    pub fn owner(&self) -> Option<(u32, u32)> {
+        self.account().map(|account| (account.uid, account.gid))
     }
 
     /// Becomes it, with all threads, and sees that there is no way back.
@@ -151,6 +159,13 @@ impl Identity {
 }
 
 impl Account {
+    /// All groups that it will be in, its own among them: for who wants to know beforehand what it may read.
+    pub fn groups(&self) -> Vec<u32> {
+        let gid = Gid::from_raw(self.gid);
+        let listed = self.listed_name().and_then(|name| unistd::getgrouplist(&name, gid).ok());
+        listed.unwrap_or_else(|| vec![gid]).into_iter().map(Gid::as_raw).collect()
+    }
+
     fn take_on(&self) -> Result<(), StartError> {
         let failed = |what: &str, why: &str| {
             StartError(format!(
@@ -271,6 +286,7 @@ mod tests {
         if unistd::geteuid().is_root() {
             let other = choose(None, None).expect("this machine has a user to serve as");
             assert!(other.owner().is_some_and(|(uid, gid)| uid != 0 && gid != 0), "{other:?}");
+            assert!(other.account().is_some_and(|account| account.groups().contains(&account.gid)), "{other:?}");
             let error = choose(user("4000000001"), None).expect_err("it has no group").to_string();
             assert!(error.contains("4000000001:GROUP"), "{error}");
             let group = Group::look_up("4000000002").ok();
