@@ -108,7 +108,10 @@ struct Server {
 
 impl Server {
     fn start(root: &str, workers: &str) -> Server {
+        // Started as root it would serve as another user, who may not enter the directory of the bench.
+        let user: &[&str] = if rustix::process::geteuid().is_root() { &["--user", "root"] } else { &[] };
         let mut child = Command::new(env!("CARGO_BIN_EXE_otus-httpd"))
+            .args(user)
             .args(["-c", "/dev/null", "-a", "127.0.0.1", "-p", "0", "-r", root, "-w", workers])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -23,6 +23,10 @@ pub struct Args {
     #[arg(short = 'r', long, visible_alias = "rootdir", alias = "document_root", value_name = "DIR")]
     pub document_root: Option<PathBuf>,
 
+    /// Account to serve as, once started as root and listening; `root` stays root
+    #[arg(long, value_name = "NAME[:GROUP]")]
+    pub user: Option<String>,
+
     /// Number of worker threads, each on a core of its own; auto: one for each usable core [default: auto]
     #[arg(short, long, value_name = "N|auto", value_parser = parse_workers)]
     pub workers: Option<Workers>,
@@ -182,6 +186,7 @@ mod tests {
             "--address",
             "--port",
             "--document-root",
+            "--user",
             "--workers",
             "--read-timeout",
             "--checkalive",

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    server::privileges::forbid_new();
     match cli::parse(std::env::args_os()) {
         Typed::Args(args) => run(&args),
         Typed::Text(text) => {
@@ -61,7 +62,7 @@ fn check(args: &Args) -> ExitCode {
         (false, None) => Occasion::Start,
     };
     if let Some(config) = config {
-        findings.extend(doctor::examine(&config.server_options(), None, occasion));
+        findings.extend(doctor::examine(&config.server_options(), occasion));
     }
     if args.json {
         print(&(doctor::json(&findings) + "\n"));

@@ -130,7 +130,9 @@ def served(binary, settings, scratch):
     make_document_root(root)
     file.write_text(CONFIGURATION.format(root=root, settings=settings))
     with open(out, "wb") as stdout, open(log, "wb") as stderr:
-        process = subprocess.Popen([str(binary), "-c", str(file), "--verbose"], stdout=stdout, stderr=stderr)
+        # Started as root it would serve as another user, who may not enter the scratch directory.
+        user = ["--user", "root"] if os.geteuid() == 0 else []
+        process = subprocess.Popen([str(binary), "-c", str(file), "--verbose", *user], stdout=stdout, stderr=stderr)
     try:
         deadline = time.monotonic() + START_SECONDS_MAX
         while not (found := re.search(r"on (http://\S+)/ with ", out.read_text())):

@@ -171,7 +171,9 @@ def otus_httpd(settings, values):
         "cache_file": f"cache_file_size_max = {largest}" if largest else "",
     }
     file = written(settings, "otus-httpd.toml", OTUS, values)
-    return [str(settings.binaries["otus-httpd"]), "-c", file, "-w", str(settings.workers)]
+    # Started as root it would serve as another user, who may not enter the scratch directory.
+    user = ["--user", "root"] if os.geteuid() == 0 else []
+    return [str(settings.binaries["otus-httpd"]), "-c", file, "-w", str(settings.workers), *user]
 
 
 def loop(settings, values):

@@ -1,6 +1,7 @@
 complete -c otus-httpd -s a -l address -d 'Address to listen on, with a port or without; may be given several times' -r
 complete -c otus-httpd -s p -l port -d 'Port for addresses that name none; 0 lets the system choose [default: 8080]' -r
 complete -c otus-httpd -s r -l document-root -l rootdir -d 'Directory to serve' -r -F
+complete -c otus-httpd -l user -d 'Account to serve as, once started as root and listening; `root` stays root' -r
 complete -c otus-httpd -s w -l workers -d 'Number of worker threads, each on a core of its own; auto: one for each usable core [default: auto]' -r
 complete -c otus-httpd -l read-timeout -d 'Seconds a client has to send a request head [default: 15]' -r
 complete -c otus-httpd -l checkalive -d 'Seconds between looks of the supervisor after its workers [default: 5]' -r

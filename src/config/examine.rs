@@ -5,7 +5,7 @@
 
 use super::files::{Document, LINED_UP, Sources};
 use super::table::{Problem, World};
-use super::{Config, ConfigError, doors};
+use super::{Config, ConfigError};
 use crate::cli::Args;
 use crate::server::doctor::{Finding, Level};
 use std::ops::Range;
@@ -31,7 +31,7 @@ const TOPIC: &str = "configuration";
 /// Reads the configuration for this command line, and goes on where something is wrong. An error is one of the
 /// command line.
 pub fn examine(args: &Args) -> Result<Examined, ConfigError> {
-    let typed = doors::typed_addresses(args)?;
+    let typed = super::look_up(args)?;
     let sources = match Sources::load(args.config.as_deref()) {
         Ok(sources) => Arc::new(sources),
         Err(line) => {

@@ -65,6 +65,26 @@ pub const SERVER: &[Key] = &[
          cgroup's quota",
     ),
     key(
+        "user",
+        "started as root: the first of `otus-httpd`, `www-data`, `nobody` that there is",
+        "the account that the server takes on once its addresses are bound; by name or number. Root only if this says `\"root\"`. \
+         A server that was not started as root can be nobody but who it is",
+    )
+    .sample("\"otus-httpd\""),
+    key("group", "that of `user`", "its group; those that the account is a further member of are kept").sample("\"otus-httpd\""),
+    key("core_dumps", "`false`", "whether the kernel may write the memory of a server that crashed to disk"),
+    key(
+        "sandbox",
+        "`\"on\"`",
+        "workers reach nothing but what they serve, by the kernel's Landlock (from Linux 5.13 on; older ones do without, and the log says so); \
+         `\"off\"`: whatever the account may",
+    ),
+    key(
+        "sandbox_read",
+        "`[]`",
+        "directories that workers may read beside the document roots, by their absolute paths: where `symlinks = \"follow\"` leads",
+    ),
+    key(
         "read_timeout",
         "`15`",
         "seconds for a request head, from its first byte to its last, and for that first byte on a new connection",
@@ -171,7 +191,8 @@ pub const SITE: &[Key] = &[
     key(
         "symlinks",
         "`\"beneath\"`",
-        "symbolic links that stay beneath the root are followed; with `\"deny\"` none, with `\"follow\"` all, wherever they lead",
+        "symbolic links that stay beneath the root are followed; with `\"deny\"` none, with `\"follow\"` all, wherever they lead; \
+         outside of the roots that takes `sandbox_read`",
     ),
     key(
         "precompressed",

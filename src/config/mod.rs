@@ -15,6 +15,7 @@ pub mod keys;
 pub mod manual;
 mod memory;
 mod print;
+mod rights;
 pub mod sample;
 mod site;
 mod table;
@@ -23,7 +24,7 @@ mod value;
 use crate::cli::{Args, Workers};
 use crate::connection::roster;
 use crate::http::request::{HEAD_BYTES_CEILING, HeadLimits};
-use crate::server::{self, Listen};
+use crate::server::{self, Listen, privileges, sandbox};
 use crate::shard::{self, Trusted};
 use crate::site::hosts::Hosts;
 use crate::site::{self as sites};
@@ -49,6 +50,8 @@ pub struct Config {
     hosts: Vec<Hosts>,
     sites: Vec<sites::Options>,
     trusted: Trusted,
+    privileges: privileges::Options,
+    sandbox: sandbox::Options,
     /// Number of workers.
     pub workers: usize,
     /// Seconds a client has for a request head.
@@ -88,27 +91,34 @@ pub enum ConfigError {
     File(String),
 }
 
+/// What of the command line must be looked up: addresses, and the user.
+type Looked = (Vec<Listen>, Option<rights::TypedUser>);
+
+fn look_up(args: &Args) -> Result<Looked, ConfigError> {
+    Ok((doors::typed_addresses(args)?, rights::typed_user(args)?))
+}
+
 impl Config {
     /// The configuration in force for this command line.
     pub fn load(args: &Args) -> Result<Config, ConfigError> {
-        let typed = doors::typed_addresses(args)?;
+        let typed = look_up(args)?;
         let sources = Sources::load(args.config.as_deref()).map_err(ConfigError::File)?;
         Config::of_sources(args, typed, sources)
     }
 
     /// The configuration of a file of this text; `name` is what problems of the file are told of.
     pub fn of_text(args: &Args, text: &str, name: &str) -> Result<Config, ConfigError> {
-        let typed = doors::typed_addresses(args)?;
+        let typed = look_up(args)?;
         Config::of_sources(args, typed, Sources::of_text(name, text))
     }
 
-    fn of_sources(args: &Args, typed: Vec<Listen>, sources: Sources) -> Result<Config, ConfigError> {
+    fn of_sources(args: &Args, typed: Looked, sources: Sources) -> Result<Config, ConfigError> {
         let sources = Arc::new(sources);
         let config = Config::read(args, typed, &sources, World::Asked);
         config.map_err(|problem| ConfigError::File(sources.show(&problem)))
     }
 
-    fn read(args: &Args, typed: Vec<Listen>, sources: &Arc<Sources>, world: World) -> Result<Config, Problem> {
+    fn read(args: &Args, typed: Looked, sources: &Arc<Sources>, world: World) -> Result<Config, Problem> {
         let Document { table, problems } = sources.document();
         match problems.into_iter().next() {
             Some(problem) => Err(problem),
@@ -118,11 +128,12 @@ impl Config {
 
     fn of_document(
         args: &Args,
-        typed: Vec<Listen>,
+        typed: Looked,
         sources: &Arc<Sources>,
         document: &DeTable<'_>,
         world: World,
     ) -> Result<Config, Problem> {
+        let (typed, typed_user) = typed;
         let known: Vec<&str> =
             keys::names(keys::SERVER).chain(keys::names(keys::SITE)).chain(["site", "location"]).collect();
         let of_site: [(&[&str], &str); 1] = [(&["server_name", "path"], "into a [[site]], or a [[location]]")];
@@ -182,6 +193,8 @@ impl Config {
             hosts: doors.hosts,
             sites,
             trusted,
+            privileges: rights::privileges(&table, typed_user)?,
+            sandbox: rights::sandbox(&table)?,
             workers,
             read_timeout: seconds("read_timeout", args.read_timeout, 15)?,
             keepalive_timeout: seconds("keepalive_timeout", None, 65)?,
@@ -212,6 +225,8 @@ impl Config {
                 disk_seconds: DISK_SECONDS,
                 linger_seconds: LINGER_SECONDS,
             },
+            privileges: self.privileges.clone(),
+            sandbox: self.sandbox.clone(),
             shard: shard::Options {
                 sites: self.sites.clone().into(),
                 hosts: self.hosts.clone().into(),
@@ -233,7 +248,7 @@ impl Config {
 /// `LINE:COLUMN: message`, in one line.
 pub fn check_text(text: &str) -> Result<(), String> {
     let sources = Arc::new(Sources::of_text("", text));
-    let read = Config::read(&Args::default(), Vec::new(), &sources, World::LeftAlone);
+    let read = Config::read(&Args::default(), (Vec::new(), None), &sources, World::LeftAlone);
     read.map(drop).map_err(|problem| sources.line(&problem))
 }
 

@@ -37,7 +37,15 @@ pub(super) fn typed(args: &Args) -> Vec<Typed> {
         options: "--document-root",
         value: Some(root.display().to_string().into()),
     });
+    // A user that is typed stands for the group as well.
+    let names = args.user.as_deref().map(|user| user.split_once(':').unwrap_or((user, "")));
+    let account = |key, name: Option<&str>| {
+        let value = name.map(|name| Some(name.into()));
+        value.map(|value| Typed { key, options: "--user", value })
+    };
     let all = [
+        account("user", names.map(|(user, _)| user)),
+        account("group", names.map(|(_, group)| group)),
         is_typed("listen", listen, !args.address.is_empty() || args.port.is_some()),
         is_typed("workers", "--workers", args.workers.is_some()),
         is_typed("read_timeout", "--read-timeout", args.read_timeout.is_some()),
@@ -80,6 +88,10 @@ impl Config {
         let written = document.get_key_value(key.name);
         let in_force = self.in_force(key.name);
         if let Some(typed) = self.typed(key.name) {
+            // A user that is typed without a group is in none that the file names.
+            if typed.value.as_ref().is_some_and(|value| value.as_str() == Some("")) {
+                return;
+            }
             let value = typed.value.clone().or(in_force).or_else(|| written.map(|(_, value)| plain(value)));
             let value = value.map_or_else(|| "\"\"".to_owned(), |value| value.to_string());
             let _ = writeln!(text, "{} = {value}  # {} on the command line", key.name, typed.options);

@@ -5,8 +5,9 @@
 //!
 //! Invariant: a finding is an error exactly when a start (or a reload) would be refused for it, or could not serve what is configured.
 
+use super::privileges::Identity;
 use super::reach::{self, Account, Reach, Want};
-use super::{Options, StartError, listen, preflight};
+use super::{Options, StartError, listen, preflight, sandbox};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fmt::{self, Write};
@@ -121,9 +122,27 @@ pub enum Occasion {
     Reload,
 }
 
-/// Looks at everything. `account` is whom the server will run as, where that is not who runs this.
-pub fn examine(options: &Options, account: Option<&Account>, occasion: Occasion) -> Vec<Finding> {
+/// Looks at everything, with the eyes of the account that the server will run as.
+pub fn examine(options: &Options, occasion: Occasion) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let identity = match Identity::choose(&options.privileges) {
+        Ok(identity) => Some(identity),
+        Err(error) => {
+            findings.push(Finding::of("user", &Err(error)));
+            None
+        }
+    };
+    let owner = identity.as_ref().and_then(Identity::owner);
+    let account = identity.as_ref().and_then(Identity::account).map(|account| Account {
+        name: account.name.clone(),
+        uid: account.uid,
+        gid: account.gid,
+        groups: account.groups(),
+    });
+    let account = account.as_ref();
+    if let Some(account) = account {
+        findings.push(Finding::new(Level::Ok, "user", &format!("it will serve as the user {}", account.name)));
+    }
     for root in options.roots() {
         let outcome = preflight::check_root(root);
         let is_good = outcome.is_ok();
@@ -141,15 +160,22 @@ pub fn examine(options: &Options, account: Option<&Account>, occasion: Occasion)
     }
     match occasion {
         Occasion::Start => {
-            findings.extend(listen::try_each(options).iter().map(|outcome| Finding::of("listen", outcome)));
+            findings.extend(listen::try_each(options, owner).iter().map(|outcome| Finding::of("listen", outcome)));
         }
         Occasion::StartOfParts => {
             findings.push(Finding::new(Level::Note, "listen", "not looked at while the configuration has errors"));
         }
         Occasion::Reload => {}
     }
+    findings.push(sandbox(options));
     findings.push(clock(SystemTime::now(), preflight::is_clock_synchronised()));
     findings
+}
+
+/// Whether the workers are confined.
+fn sandbox(options: &Options) -> Finding {
+    let level = if sandbox::is_wanting(&options.sandbox) { Level::Note } else { Level::Ok };
+    Finding::new(level, "sandbox", &sandbox::describe(&options.sandbox))
 }
 
 /// A good finding about a path, held against the rights of the account.
@@ -158,7 +184,9 @@ fn of_account(good: Finding, account: Option<&Account>, path: &Path, want: Want)
     let topic = good.topic;
     match reach::reach(account, path, want) {
         Reach::Granted => Finding { what: format!("{} by the user {}", good.what, account.name), ..good },
-        Reach::Denied(why) => Finding::new(Level::Error, topic, &format!("{}: {why}", path.display())),
+        Reach::Denied(why) => {
+            Finding::new(Level::Error, topic, &format!("{}: permission denied: {why}", path.display()))
+        }
         Reach::Unknown(why) => Finding::new(Level::Note, topic, &format!("{}: {why}", path.display())),
     }
 }

@@ -87,6 +87,15 @@ impl Doors {
         }
     }
 
+    /// Leaves them to another worker, but for those that are `gone`: nobody else would take what waits there.
+    pub fn leave(&self, gone: &[u16]) {
+        for open in self.open.take() {
+            if gone.contains(&open.door.get().listener) {
+                self.close(open);
+            }
+        }
+    }
+
     /// Forgets them as they are: the worker has died, and others go on with the queues.
     pub fn abandon(&self) {
         self.open.take();

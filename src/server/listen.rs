@@ -42,8 +42,9 @@ pub struct Change {
 }
 
 impl Listeners {
-    /// Opens the listeners that these options name and that are not open yet. Nothing changes before [`Listeners::apply`].
-    pub fn prepare(&self, options: &Options) -> Result<Change, StartError> {
+    /// Opens the listeners that these options name and that are not open yet. Those in the
+    /// file system are given to `owner`, a user and a group. Nothing changes before [`Listeners::apply`].
+    pub fn prepare(&self, options: &Options, owner: Option<(u32, u32)>) -> Result<Change, StartError> {
         let backlog = backlog();
         let mut change = Change { numbers: Vec::new(), opened: Vec::new() };
         for listen in &options.listen {
@@ -51,7 +52,7 @@ impl Listeners {
                 change.numbers.push(Some(number));
                 continue;
             }
-            change.numbers.push(match Listener::open(listen, options.workers, backlog, self)? {
+            change.numbers.push(match Listener::open(listen, options.workers, backlog, self, owner)? {
                 Some(listener) => {
                     let number = self.free_number(&change)?;
                     change.opened.push((number, listener));
@@ -123,6 +124,12 @@ impl Listeners {
 }
 
 impl Change {
+    /// A copy of a worker's socket of the new listener of this number.
+    pub fn socket_of(&self, number: u16, worker: usize) -> std::io::Result<Option<Socket>> {
+        let opened = self.opened.iter().find(|(opened, _)| *opened == number);
+        opened.map(|(_, listener)| listener.socket_of(worker)).transpose()
+    }
+
     /// The new listeners with their numbers.
     pub fn opened(&self) -> impl Iterator<Item = (u16, &Listener)> {
         self.opened.iter().map(|(number, listener)| (*number, listener))
@@ -130,11 +137,11 @@ impl Change {
 }
 
 /// What comes of opening each listener, one socket for it: all are held until the last was tried, as a server would hold them.
-pub(super) fn try_each(options: &Options) -> Vec<Result<String, StartError>> {
+pub(super) fn try_each(options: &Options, owner: Option<(u32, u32)>) -> Vec<Result<String, StartError>> {
     let mut held = Vec::new();
     let mut outcomes = Vec::new();
     for listen in &options.listen {
-        outcomes.push(Listener::open(listen, 1, backlog(), &Listeners::default()).map(|opened| {
+        outcomes.push(Listener::open(listen, 1, backlog(), &Listeners::default(), owner).map(|opened| {
             let what = if opened.is_some() {
                 "can be listened on"
             } else {
@@ -156,10 +163,16 @@ fn nowhere() -> StartError {
 
 impl Listener {
     /// Opens a socket of this listener for each worker, beside the `others`; none where the machine lacks a default address.
-    fn open(listen: &Listen, workers: usize, backlog: i32, others: &Listeners) -> Result<Option<Listener>, StartError> {
+    fn open(
+        listen: &Listen,
+        workers: usize,
+        backlog: i32,
+        others: &Listeners,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Option<Listener>, StartError> {
         let opened = match &listen.address {
             Address::Tcp(address) => open_tcp(*address, workers, backlog, others.holds_port(address.port())),
-            Address::Unix(path) => open_unix(path, workers, backlog),
+            Address::Unix(path) => open_unix(path, owner, workers, backlog),
         };
         match opened {
             Ok((bound, sockets)) => {
@@ -196,8 +209,14 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have removed it before; then there is nothing left to do.
-        let _ = std::fs::remove_file(&self.0);
+        match std::fs::remove_file(&self.0) {
+            // Somebody may have removed it before; then there is nothing left to do.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                // In a directory of root's, whoever gave root's rights up may not; the next start replaces it.
+                tracing::debug!("unix:{}: the socket stays behind: {error}", self.0.display());
+            }
+            _ => {}
+        }
     }
 }
 
@@ -223,13 +242,16 @@ fn open_tcp(address: SocketAddr, workers: usize, backlog: i32, is_shared: bool) 
 /// Whoever may enter the directory of a socket may connect to it, as with other web servers.
 const SOCKET_FILE_MODE: u32 = 0o666;
 
-fn open_unix(path: &Path, workers: usize, backlog: i32) -> std::io::Result<Opened> {
+fn open_unix(path: &Path, owner: Option<(u32, u32)>, workers: usize, backlog: i32) -> std::io::Result<Opened> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     patiently(|| {
         remove_stale(path)?;
         socket.bind(&SockAddr::unix(path)?)
     })?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_FILE_MODE))?;
+    if let Some((user, group)) = owner {
+        std::os::unix::fs::chown(path, Some(user), Some(group))?;
+    }
     socket.listen(backlog)?;
     // All workers share this one socket.
     let sockets = (0..workers).map(|_| socket.try_clone()).collect::<std::io::Result<_>>()?;
@@ -399,14 +421,14 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("otus-httpd-listen-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory of this test");
         let path = directory.join("socket");
-        let (_, first) = open_unix(&path, 2, 16).expect("a new path");
+        let (_, first) = open_unix(&path, None, 2, 16).expect("a new path");
         assert_eq!(first.len(), 2);
-        assert!(open_unix(&path, 1, 16).is_err(), "somebody listens there");
+        assert!(open_unix(&path, None, 1, 16).is_err(), "somebody listens there");
         drop(first);
-        assert!(open_unix(&path, 1, 16).is_ok(), "nobody listens there any more");
+        assert!(open_unix(&path, None, 1, 16).is_ok(), "nobody listens there any more");
         std::fs::remove_file(&path).expect("it is there");
         std::fs::write(&path, "precious").expect("a file of this test");
-        assert!(open_unix(&path, 1, 16).is_err(), "it is no socket");
+        assert!(open_unix(&path, None, 1, 16).is_err(), "it is no socket");
         assert_eq!(std::fs::read(&path).expect("it is still there"), b"precious");
         std::fs::remove_dir_all(&directory).expect("it is ours");
     }

@@ -1,9 +1,10 @@
 //! One process: from the options to the exit.
 //!
-//! [`doctor`] looks at the same things without serving. [`run`] in order: [`preflight`] checks what the kernel and the administrator must grant,
-//! [`listen`] opens the sockets, [`supervise`] starts one [`worker`] a core, watches them, and
-//! stops them when a [`signal`] says so; or gives them an [`order`] to serve something else, by other [`doors`].
-//! [`ring`] sets the flags of their rings.
+//! [`run`] in order: [`listen`] opens the sockets, [`privileges`] gives up the rights that took,
+//! [`preflight`] checks what the kernel and the administrator must grant to who is left,
+//! [`supervise`] starts one [`worker`] a core, watches them, and stops them when a [`signal`] says so; or gives them an
+//! [`order`] to serve something else, by other [`doors`]. [`ring`] sets the flags of their rings, [`sandbox`] what their
+//! threads may reach. [`doctor`] looks at the same things without serving.
 //!
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
@@ -12,10 +13,13 @@ pub mod doors;
 mod holder;
 pub mod listen;
 pub mod order;
+pub mod post;
 pub mod preflight;
+pub mod privileges;
 pub mod reach;
 pub mod reload;
 pub mod ring;
+pub mod sandbox;
 pub mod signal;
 pub mod supervise;
 pub mod worker;
@@ -49,6 +53,10 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// How long a connection may stay in each phase.
     pub connection_limits: roster::Limits,
+    /// As whom, and with which rights.
+    pub privileges: privileges::Options,
+    /// What the threads of workers may reach.
+    pub sandbox: sandbox::Options,
     /// What each worker serves, and within which bounds. Its listeners are those of `listen`.
     pub shard: shard::Options,
 }
@@ -129,11 +137,16 @@ pub type Reload<'a> = &'a dyn Fn() -> Result<Options, String>;
 /// workers accept. `reload` is asked for other options when a signal says so.
 pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
-    preflight::check(&options)?;
-    memory::prepare();
+    let identity = privileges::Identity::choose(&options.privileges)?;
+    privileges::set_limits(&options);
+    memory::prepare(identity.owner());
     let mut listeners = listen::Listeners::default();
-    let change = listeners.prepare(&options)?;
+    let change = listeners.prepare(&options, identity.owner())?;
     let numbers = change.numbers.clone();
     listeners.apply(change);
+    // From here on nothing needs root: what is checked below is checked for the user that serves.
+    identity.take_on(&options.privileges)?;
+    preflight::check(&options)?;
+    fault::start();
     supervise::run(options, listeners, numbers, signals, reload)
 }

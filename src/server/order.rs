@@ -31,6 +31,11 @@ pub enum Order {
     },
     /// Forget it.
     Abandon,
+    /// Another has taken over: finish what is open, and end.
+    Leave {
+        /// Listeners that the other does not have.
+        gone: Vec<u16>,
+    },
 }
 
 /// The supervisor's end; dropping it tells the worker to stop.

@@ -4,7 +4,7 @@
 //! Order: the document roots · limits of the process · kernel and /proc · io_uring. A start stops at the first that fails; the
 //! [`doctor`](super::doctor) goes through all of them.
 
-use super::{Options, StartError};
+use super::{Options, StartError, privileges};
 use crate::storage::root::Root;
 use rustix::io::Errno;
 use rustix::io_uring::{io_uring_params, io_uring_setup};
@@ -48,17 +48,35 @@ pub(super) fn check_root(path: &Path) -> Outcome {
             return Err(match error.kind() {
                 std::io::ErrorKind::NotFound => say("no such directory; name an existing one with --document-root"),
                 std::io::ErrorKind::NotADirectory => say("not a directory; name the directory that holds the files"),
-                std::io::ErrorKind::PermissionDenied => {
-                    say("permission denied; let the server's user read and enter it (chmod o+rx)")
-                }
+                std::io::ErrorKind::PermissionDenied => say(&denied(path)),
                 std::io::ErrorKind::Unsupported => say("a seccomp filter hides openat2; allow it in the filter"),
                 _ => say(&error.to_string()),
             });
         }
     }
     let enter = rustix::fs::access(path, rustix::fs::Access::EXEC_OK);
-    enter.map_err(|_| say("it can be listed but not entered; let the server's user enter it (chmod o+x)"))?;
+    let user = privileges::whoami();
+    enter.map_err(|_| say(&format!("it can be listed but not entered; let the user {user} enter it (chmod o+x)")))?;
     Ok(format!("{}: can be listed and entered", path.display()))
+}
+
+/// Which directory on the way to `path` the server's user may not enter, or that it may not read the last of them.
+fn denied(path: &Path) -> String {
+    let user = privileges::whoami();
+    let is_closed = |above: &&Path| {
+        !above.as_os_str().is_empty() && rustix::fs::access(*above, rustix::fs::Access::EXEC_OK) == Err(Errno::ACCESS)
+    };
+    // The uppermost one: below it nothing can be asked.
+    match path.ancestors().skip(1).filter(is_closed).last() {
+        Some(above) => format!(
+            "permission denied: the user {user} may not enter {}; let it (chmod o+x), move the files, or serve as \
+             another (--user)",
+            above.display()
+        ),
+        None => format!(
+            "permission denied; let the user {user} read and enter it (chmod o+rx), or serve as another (--user)"
+        ),
+    }
 }
 
 /// Raises the soft limit to the hard one, and returns what is in force. Defaults of 1024
@@ -81,10 +99,15 @@ const DESCRIPTORS_OF_LISTENER: u64 = 3;
 /// Room for a few clients and their files. Fewer would start, and serve nobody.
 const DESCRIPTORS_OF_CLIENTS_MIN: u64 = 8;
 
-fn check_descriptors(limit: Rlimit, options: &Options) -> Outcome {
+/// The least number of descriptors that serves anybody.
+pub(super) fn descriptors_needed(options: &Options) -> u64 {
     let roots = options.roots().len() as u64;
     let of_worker = DESCRIPTORS_OF_WORKER + roots + DESCRIPTORS_OF_LISTENER * options.listen.len() as u64;
-    let needed = DESCRIPTORS_OF_PROCESS + options.workers as u64 * of_worker + DESCRIPTORS_OF_CLIENTS_MIN;
+    DESCRIPTORS_OF_PROCESS + options.workers as u64 * of_worker + DESCRIPTORS_OF_CLIENTS_MIN
+}
+
+fn check_descriptors(limit: Rlimit, options: &Options) -> Outcome {
+    let needed = descriptors_needed(options);
     match limit.current {
         Some(allowed) if allowed < needed => Err(StartError(format!(
             "the limit of open files is {allowed}, and {} workers need {needed} at least; raise it: `ulimit -n 65536`, \

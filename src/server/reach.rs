@@ -68,7 +68,7 @@ pub(super) fn reach(account: &Account, path: &Path, want: Want) -> Reach {
         }
         return Reach::Denied(format!(
             "the user {} may not {verb} {place_name}, which has mode {mode:04o} and belongs to user {} and group {}; `chmod \
-             o+{letters} {place_name}`, or give it to a group of that user",
+             o+{letters} {place_name}`, or give it to a group of that user, or serve as another (--user)",
             account.name,
             metadata.uid(),
             metadata.gid()

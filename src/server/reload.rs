@@ -6,6 +6,7 @@
 //! Invariant: until all workers can serve the new configuration nothing has changed, and what was opened for it is closed again.
 
 use super::listen::{Change, Listeners};
+use super::sandbox::Sandbox;
 use super::{Options, StartError, preflight};
 use std::sync::Arc;
 
@@ -24,7 +25,22 @@ pub fn prepare(running: &Options, listeners: &Listeners, mut options: Options) -
         tracing::warn!("`workers` is {} until the server is restarted", running.workers);
         options.workers = running.workers;
     }
+    if options.privileges != running.privileges {
+        tracing::warn!("`user`, `group` and `core_dumps` stay as they are until the server is restarted");
+        options.privileges = running.privileges.clone();
+    }
     preflight::check_roots(&options)?;
-    let change = listeners.prepare(&options)?;
+    // Whoever reloads is the user that serves: what it makes is its own.
+    let change = listeners.prepare(&options, None)?;
     Ok(Prepared { options: Arc::new(options), change })
+}
+
+/// Whether threads that were started with the options `running` may serve others: their sandbox allows all that is to be read.
+pub fn fits(running: &Options, options: &Options) -> bool {
+    if running.sandbox != options.sandbox {
+        return false;
+    }
+    let Some(sandbox) = Sandbox::of(running) else { return true };
+    let needed = options.roots().into_iter().chain(options.password_files());
+    needed.into_iter().all(|path| sandbox.covers(path))
 }

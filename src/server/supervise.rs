@@ -1,21 +1,22 @@
-//! Watches the workers from the main thread: starts them, starts anew those that died, reports
-//! those that are stuck, stops them.
+//! Watches the workers from the main thread: starts them, starts anew those that died, relieves those whose sandbox a
+//! document root has outgrown, reports those that are stuck, gives them a changed configuration, stops them.
 //!
 //! Invariant: the supervisor keeps every listening socket, so that clients queue while a worker
 //! is replaced, and never waits for a worker longer than the options say.
 
 use super::doors::Entrance;
 use super::listen::{Change, Listener, Listeners};
-use super::order::{Order, Voice};
+use super::order::Order;
+use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
-use super::worker::{self, Assignment, Ending, Pulse, Report};
-use super::{Address, Options, Reload, StartError, reload, ring};
+use super::worker::{Ending, Report};
+use super::{Address, Options, Reload, StartError, reload, ring, sandbox};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Runs the workers until a signal says stop. `numbers` are those of the options' listeners.
@@ -30,6 +31,11 @@ pub fn run(
     crew.wait_until_ready(&signals)?;
     announce(&crew.options, crew.serving());
     tracing::debug!("{} workers run; flags of their rings: {}", crew.options.workers, ring::describe());
+    match sandbox::describe(&crew.options.sandbox) {
+        // Asked for, and not to be had: an administrator should know.
+        state if sandbox::is_wanting(&crew.options.sandbox) => tracing::info!("sandbox of the workers: {state}"),
+        state => tracing::debug!("sandbox of the workers: {state}"),
+    }
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());
         crew.take_events();
@@ -61,12 +67,6 @@ fn announce<'a>(options: &Options, serving: impl Iterator<Item = (usize, &'a Lis
     let _ = out.flush();
 }
 
-/// What the supervisor hears of a worker.
-enum Event {
-    Told(usize, Report),
-    Ended(usize, Ending),
-}
-
 /// The workers, and the means to hear of them.
 struct Crew {
     /// What is served now.
@@ -83,46 +83,6 @@ struct Crew {
     /// Orders that were given.
     orders: u64,
 }
-
-/// One worker's place: what outlives the worker in it.
-struct Post {
-    index: usize,
-    cpu: usize,
-    pulse: Arc<Pulse>,
-    /// Speaks to the worker in the post now; dropping it tells the worker to stop.
-    voice: Option<Voice>,
-    state: State,
-    started: Instant,
-    /// Heartbeats at the last look, and looks since they last changed.
-    beats_seen: u64,
-    silent_looks: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Starting,
-    Serving,
-    Dead,
-    Stopped,
-}
-
-/// How a worker's thread reports.
-#[derive(Clone)]
-struct Reporter {
-    events: Sender<Event>,
-    bell: Arc<UnixStream>,
-}
-
-impl Reporter {
-    fn report(&self, event: Event) {
-        // The supervisor is gone only when the process ends.
-        let _ = self.events.send(event);
-        let _ = (&*self.bell).write(&[1]);
-    }
-}
-
-/// Looks without a heartbeat after which a worker is called stuck.
-const SILENT_LOOKS_MAX: u32 = 3;
 
 /// How long all workers together may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -152,10 +112,15 @@ impl Crew {
     }
 
     fn start_worker(&mut self, index: usize) -> std::io::Result<()> {
-        let entrances = entrances(&self.options, &self.numbers, |number| {
-            self.listeners.get(number).map(|listener| listener.socket_of(index)).transpose()
-        })?;
+        let entrances = self.entrances_of(index)?;
         self.posts[index].start_worker(&self.options, entrances, &self.reporter)
+    }
+
+    /// The listeners that are open, with their sockets for this worker.
+    fn entrances_of(&self, worker: usize) -> std::io::Result<Vec<Entrance>> {
+        entrances(&self.options, &self.numbers, |number| {
+            self.listeners.get(number).map(|listener| listener.socket_of(worker)).transpose()
+        })
     }
 
     /// The listeners that are open, by their positions among the options'.
@@ -175,14 +140,12 @@ impl Crew {
                 return Err(StartError("the workers did not start in time: is the machine overloaded?".to_owned()));
             }
             self.wait(signals, left);
-            while let Ok(event) = self.events.try_recv() {
-                match event {
-                    Event::Told(index, Report::Ready) => self.posts[index].state = State::Serving,
-                    Event::Told(_, Report::Done { .. }) => {}
-                    Event::Ended(index, Ending::Failed(why)) => {
-                        return Err(StartError(format!("worker {index}: {why}")));
-                    }
-                    Event::Ended(index, _) => {
+            while let Ok(Event { index, news, .. }) = self.events.try_recv() {
+                match news {
+                    News::Told(Report::Ready) => self.posts[index].state = State::Serving,
+                    News::Told(_) => {}
+                    News::Ended(Ending::Failed(why)) => return Err(StartError(format!("worker {index}: {why}"))),
+                    News::Ended(_) => {
                         return Err(StartError(format!("worker {index} died while starting: the log says why")));
                     }
                 }
@@ -211,12 +174,36 @@ impl Crew {
 
     fn take_events(&mut self) {
         while let Ok(event) = self.events.try_recv() {
-            match event {
-                Event::Told(index, Report::Ready) => self.posts[index].serves_again(),
-                // Of a reload that was given up.
-                Event::Told(_, Report::Done { .. }) => {}
-                Event::Ended(index, ending) => self.posts[index].ended(ending),
+            self.take(event);
+        }
+    }
+
+    /// Does what an event asks for that nobody waits for in particular.
+    fn take(&mut self, Event { index, generation, news }: Event) {
+        let post = &mut self.posts[index];
+        match news {
+            News::Told(Report::Ready) if post.is_successor(generation) => {
+                post.relieve(&[]);
+                tracing::info!("worker {index} was relieved by one that may read the new document root");
             }
+            News::Told(Report::Ready) => post.ready(),
+            News::Told(Report::Outgrown) => {
+                if post.may_succeed(generation) {
+                    self.start_successor(index);
+                }
+            }
+            // Of an order that nobody waits for any more.
+            News::Told(Report::Done { .. }) => {}
+            News::Ended(ending) => post.ended(generation, ending),
+        }
+    }
+
+    fn start_successor(&mut self, index: usize) {
+        let started = self
+            .entrances_of(index)
+            .and_then(|entrances| self.posts[index].start_successor(&self.options, entrances, &self.reporter));
+        if let Err(error) = started {
+            tracing::error!("worker {index} cannot be relieved: {error}; trying again");
         }
     }
 
@@ -241,33 +228,41 @@ impl Crew {
 
     fn change_to(&mut self, prepared: reload::Prepared, signals: &Signals) -> Result<(), String> {
         let reload::Prepared { options, change } = prepared;
-        let outcome = self.prepare_workers(&options, &change, signals);
+        // What a thread was once confined to, it stays confined to.
+        let fits = self.posts.iter().filter_map(Post::confined_by).all(|running| reload::fits(running, &options));
+        let outcome = if fits {
+            self.prepare_workers(&options, &change, signals)
+        } else {
+            self.prepare_successors(&options, &change, signals)
+        };
         if let Err(why) = outcome {
             self.tell_all(&|| Order::Abandon);
+            self.posts.iter_mut().for_each(Post::dismiss_successor);
             return Err(why);
         }
         let opened: Vec<u16> = change.opened().map(|(number, _)| number).collect();
         self.options = options;
         self.numbers.clone_from(&change.numbers);
         // The workers hold copies of what is gone: its sockets listen until they have taken what waits there.
-        for number in self.listeners.apply(change) {
-            tracing::debug!("listener {number} is gone");
-        }
-        self.orders += 1;
-        let order = self.orders;
-        let told = self.tell_all(&|| Order::Commit { order });
-        if let Err(why) = self.hear_of(told, signals) {
-            tracing::warn!("{why}; it serves the new configuration as soon as it does");
+        let gone = self.listeners.apply(change);
+        if fits {
+            self.orders += 1;
+            let order = self.orders;
+            let told = self.tell_all(&|| Order::Commit { order });
+            if let Err(why) = self.hear_of(told, signals) {
+                tracing::warn!("{why}; it serves the new configuration as soon as it does");
+            }
+        } else {
+            self.posts.iter_mut().for_each(|post| post.relieve(&gone));
         }
         let is_new = |position: usize| self.numbers[position].is_some_and(|number| opened.contains(&number));
         announce(&self.options, self.serving().filter(|(position, _)| is_new(*position)));
         Ok(())
     }
 
-    /// Gives an order to all workers that live, and their numbers.
+    /// Gives an order to all workers in their posts, and gives their numbers.
     fn tell_all(&self, order: &dyn Fn() -> Order) -> Vec<usize> {
-        let tell = |post: &Post| post.voice.as_ref().map(|voice| voice.give(order())).map(|()| post.index);
-        self.posts.iter().filter_map(tell).collect()
+        self.posts.iter().filter(|post| post.tell(order())).map(|post| post.index).collect()
     }
 
     /// Has all workers that live prepare, and waits for them.
@@ -275,22 +270,77 @@ impl Crew {
         self.orders += 1;
         let mut waiting = Vec::new();
         for post in &self.posts {
-            let Some(voice) = &post.voice else { continue };
-            let entrances = entrances(options, &change.numbers, |number| {
-                let is_it = |(opened, _): &(u16, &Listener)| *opened == number;
-                change.opened().find(is_it).map(|(_, listener)| listener.socket_of(post.index)).transpose()
-            });
-            let entrances = entrances.map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
-            voice.give(Order::Prepare { order: self.orders, options: options.clone(), entrances });
-            waiting.push(post.index);
+            let entrances =
+                entrances(options, &change.numbers, |number| change.socket_of(number, post.index)).map_err(unshared)?;
+            if post.tell(Order::Prepare { order: self.orders, options: options.clone(), entrances }) {
+                waiting.push(post.index);
+            }
         }
         self.hear_of(waiting, signals)
     }
 
     /// Waits until all of these workers have done what they were told last.
     fn hear_of(&mut self, mut waiting: Vec<usize>, signals: &Signals) -> Result<(), String> {
-        let deadline = Instant::now() + ORDER_TIMEOUT;
         let mut outcome = Ok(());
+        self.wait_for(signals, &mut waiting, |crew, event| {
+            let Event { index, generation, news } = event;
+            match news {
+                News::Told(Report::Done { order, answer }) if order == crew.orders => {
+                    if let Err(why) = answer {
+                        outcome = Err(format!("worker {index}: {why}"));
+                    }
+                    Some(index)
+                }
+                News::Ended(ending) => {
+                    let is_current = crew.posts[index].is_current(generation);
+                    crew.take(Event { index, generation, news: News::Ended(ending) });
+                    is_current.then_some(index)
+                }
+                news => {
+                    crew.take(Event { index, generation, news });
+                    None
+                }
+            }
+        })?;
+        outcome
+    }
+
+    /// Starts successors with all that is to be served, and waits until they accept connections.
+    fn prepare_successors(&mut self, options: &Arc<Options>, change: &Change, signals: &Signals) -> Result<(), String> {
+        for index in 0..self.posts.len() {
+            let entrances = entrances(options, &change.numbers, |number| match self.listeners.get(number) {
+                Some(listener) => listener.socket_of(index).map(Some),
+                None => change.socket_of(number, index),
+            });
+            let entrances = entrances.map_err(unshared)?;
+            let started = self.posts[index].start_successor(options, entrances, &self.reporter);
+            started.map_err(|error| format!("worker {index} cannot be relieved: {error}"))?;
+        }
+        let mut waiting: Vec<usize> = (0..self.posts.len()).collect();
+        let mut outcome = Ok(());
+        self.wait_for(signals, &mut waiting, |crew, event| {
+            let Event { index, generation, news } = event;
+            if !crew.posts[index].is_successor(generation) {
+                crew.take(Event { index, generation, news });
+                return None;
+            }
+            if let News::Ended(ending) = news {
+                outcome = Err(format!("worker {index}: its successor could not start; the log says why"));
+                crew.posts[index].ended(generation, ending);
+            }
+            Some(index)
+        })?;
+        outcome
+    }
+
+    /// Hands each event to `settles`, until that has named all that are waited for, or time is up.
+    fn wait_for(
+        &mut self,
+        signals: &Signals,
+        waiting: &mut Vec<usize>,
+        mut settles: impl FnMut(&mut Crew, Event) -> Option<usize>,
+    ) -> Result<(), String> {
+        let deadline = Instant::now() + ORDER_TIMEOUT;
         while !waiting.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -298,21 +348,11 @@ impl Crew {
             }
             self.wait(signals, left);
             while let Ok(event) = self.events.try_recv() {
-                match event {
-                    Event::Told(_, Report::Done { order, .. }) if order != self.orders => {}
-                    Event::Told(index, Report::Done { answer, .. }) => {
-                        waiting.retain(|waiting| *waiting != index);
-                        outcome = outcome.and(answer.map_err(|why| format!("worker {index}: {why}")));
-                    }
-                    Event::Told(index, Report::Ready) => self.posts[index].serves_again(),
-                    Event::Ended(index, ending) => {
-                        waiting.retain(|waiting| *waiting != index);
-                        self.posts[index].ended(ending);
-                    }
-                }
+                let settled = settles(self, event);
+                waiting.retain(|index| Some(*index) != settled);
             }
         }
-        outcome
+        Ok(())
     }
 
     /// Replaces the dead, and looks for heartbeats when it is time to.
@@ -323,10 +363,7 @@ impl Crew {
             if time_to_look {
                 post.check_heartbeat();
             }
-            // One that dies right after its start is tried again at the next look, not at once:
-            // what kills it is most likely still there.
-            let at_once = post.started.elapsed() >= self.options.checkalive;
-            if post.state == State::Dead && (at_once || time_to_look) {
+            if post.is_vacant(time_to_look, self.options.checkalive) {
                 tracing::warn!("starting worker {index} anew");
                 if let Err(error) = self.start_worker(index) {
                     tracing::error!("worker {index} cannot be started: {error}; trying again");
@@ -341,96 +378,21 @@ impl Crew {
     /// Tells all workers to stop and waits for them, within bounds.
     fn stop(&mut self, signals: &Signals) {
         self.listeners.remove_files();
-        self.posts.iter_mut().for_each(|post| post.voice = None);
+        self.posts.iter_mut().for_each(Post::stop);
         self.listeners.clear();
         let deadline = Instant::now() + self.options.drain_timeout + STOP_MARGIN;
-        while self.posts.iter().any(|post| matches!(post.state, State::Starting | State::Serving)) {
+        while self.posts.iter().any(Post::is_leaving) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::error!("some workers do not end; leaving without them");
                 return;
             }
             self.wait(signals, left);
-            while let Ok(event) = self.events.try_recv() {
-                if let Event::Ended(index, ending) = event {
-                    self.posts[index].ended(ending);
+            while let Ok(Event { index, generation, news }) = self.events.try_recv() {
+                if let News::Ended(ending) = news {
+                    self.posts[index].ended(generation, ending);
                 }
             }
-        }
-    }
-}
-
-impl Post {
-    fn new(index: usize, cpu: usize) -> Post {
-        Post {
-            index,
-            cpu,
-            pulse: Arc::default(),
-            voice: None,
-            state: State::Dead,
-            started: Instant::now(),
-            beats_seen: 0,
-            silent_looks: 0,
-        }
-    }
-
-    fn start_worker(
-        &mut self,
-        options: &Arc<Options>,
-        entrances: Vec<Entrance>,
-        reporter: &Reporter,
-    ) -> std::io::Result<()> {
-        let index = self.index;
-        let (voice, ear) = Voice::new()?;
-        let assignment = Assignment { index, cpu: self.cpu, options: options.clone(), entrances, ear };
-        let pulse = self.pulse.clone();
-        let last_words = LastWords { index, reporter: reporter.clone(), ending: Some(Ending::Died) };
-        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let mut last_words = last_words;
-            let reporter = last_words.reporter.clone();
-            let report = |report| reporter.report(Event::Told(index, report));
-            last_words.ending = Some(worker::run(assignment, &pulse, report));
-        })?;
-        self.voice = Some(voice);
-        self.state = State::Starting;
-        self.started = Instant::now();
-        self.silent_looks = 0;
-        Ok(())
-    }
-
-    fn serves_again(&mut self) {
-        self.state = State::Serving;
-        tracing::info!("worker {} serves again", self.index);
-    }
-
-    fn ended(&mut self, ending: Ending) {
-        self.voice = None;
-        match ending {
-            Ending::Stopped => self.state = State::Stopped,
-            Ending::Failed(why) => {
-                tracing::error!("worker {} could not start: {why}", self.index);
-                self.state = State::Dead;
-            }
-            Ending::Died => {
-                tracing::error!("worker {} died; the others serve on", self.index);
-                self.state = State::Dead;
-            }
-        }
-    }
-
-    fn check_heartbeat(&mut self) {
-        let beats = self.pulse.beats();
-        if self.state != State::Serving || beats != self.beats_seen {
-            if self.silent_looks >= SILENT_LOOKS_MAX {
-                tracing::info!("worker {} is alive again", self.index);
-            }
-            self.beats_seen = beats;
-            self.silent_looks = 0;
-            return;
-        }
-        self.silent_looks += 1;
-        if self.silent_looks == SILENT_LOOKS_MAX {
-            tracing::error!("worker {} has had no heartbeat for {SILENT_LOOKS_MAX} looks: it is stuck", self.index);
         }
     }
 }
@@ -449,18 +411,8 @@ fn entrances(
     Ok(entrances)
 }
 
-/// Reports how a worker's thread ended, also when a panic unwound it.
-struct LastWords {
-    index: usize,
-    reporter: Reporter,
-    ending: Option<Ending>,
-}
-
-impl Drop for LastWords {
-    fn drop(&mut self) {
-        let ending = self.ending.take().expect("taken here only");
-        self.reporter.report(Event::Ended(self.index, ending));
-    }
+fn unshared(error: std::io::Error) -> String {
+    format!("a listening socket cannot be shared: {error}")
 }
 
 /// The CPUs that this process may run on; never empty.

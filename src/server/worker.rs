@@ -1,6 +1,6 @@
 //! One worker: a thread bound to a CPU, its executor, its shard, its listening sockets.
 //!
-//! Order of [`run`]: executor · shard · heartbeat and accept loops · orders, the last of which says stop ·
+//! Order of [`run`]: sandbox · executor · shard · heartbeat and accept loops · orders, the last of which says stop ·
 //! drain.
 //!
 //! Invariant: a panic in one connection's task ends that connection only; any other panic ends
@@ -11,11 +11,13 @@
 
 use super::doors::{Doors, Entrance, Prepared};
 use super::order::{Ear, Order};
+use super::sandbox::Sandbox;
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
 use crate::engine;
 use crate::shard::{Service, Shard};
 use crate::socket::{Listener, Stream, tasks};
+use crate::storage::root::Denied;
 use async_task::Task;
 use futures_lite::{AsyncReadExt, FutureExt, future};
 use glommio::net::UnixStream;
@@ -55,6 +57,8 @@ pub struct Assignment {
 pub enum Report {
     /// Connections are accepted.
     Ready,
+    /// A document root is another than the worker's sandbox allows it to read; told about once a second, as long as it is so.
+    Outgrown,
     /// It has done what it was told, or says why it cannot.
     Done {
         /// The number of the order.
@@ -91,7 +95,13 @@ pub enum Ending {
 }
 
 /// Serves until told to stop.
-pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report)) -> Ending {
+/// Serves until told to stop.
+pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report) + Clone + 'static) -> Ending {
+    // Before there is an executor: the threads of its pool have what this thread has.
+    let confined = match Sandbox::of(&assignment.options).map_or(Ok(false), |sandbox| sandbox.enter()) {
+        Ok(confined) => confined,
+        Err(why) => return Ending::Failed(why),
+    };
     // Unbound, and bound by ourselves below: the engine looks the cores up in /sys and panics where
     // that is not there.
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
@@ -105,7 +115,7 @@ pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report)) -> En
     match executor {
         Ok(executor) => {
             bind_to(assignment.cpu);
-            executor.run(work(assignment, pulse, report)).unwrap_or_else(Ending::Failed)
+            executor.run(work(assignment, pulse, report, confined)).unwrap_or_else(Ending::Failed)
         }
         Err(error) => Ending::Failed(format!("the executor cannot be made: {error}")),
     }
@@ -127,6 +137,10 @@ const RING_ENTRIES: usize = 512;
 /// it registers it with its rings, and all of it is resident from then on.
 const IO_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 
+/// Memory of one worker that may have to be locked: what it reads into, which two of its rings count each, and the rings. All of
+/// it twice, for a worker that is relieved is there for a while beside the next.
+pub(super) const LOCKED_BYTES: u64 = 2 * (2 * IO_MEMORY_BYTES as u64 + 1024 * 1024);
+
 /// How long tasks may run before completions are looked at, when no task waits for anything.
 const PREEMPT_AFTER: Duration = Duration::from_millis(1);
 
@@ -134,23 +148,38 @@ const PREEMPT_AFTER: Duration = Duration::from_millis(1);
 const BLOCKING_THREADS: usize = 4;
 
 /// The life of a worker; an error is one of its start.
-async fn work(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report)) -> Result<Ending, String> {
+async fn work(
+    assignment: Assignment,
+    pulse: &Pulse,
+    report: impl Fn(Report) + Clone + 'static,
+    confined: bool,
+) -> Result<Ending, String> {
     let Assignment { index, options, mut entrances, ear, .. } = assignment;
     let shard = Rc::new(Shard::new(options.shard.head_limits));
     let roster = Roster::new(options.connection_limits);
     // It ends with the executor.
     glommio::spawn_local(tasks::attend()).detach();
-    let mut house = spawn(keep_house(shard.clone()));
+    let outgrown = {
+        let report = report.clone();
+        // Where it is not the sandbox that denies, another worker could do no better.
+        move || {
+            if confined {
+                report(Report::Outgrown)
+            }
+        }
+    };
+    let mut house = spawn(keep_house(shard.clone(), outgrown));
     let doors = Doors::new(shard.clone(), roster.clone());
     let prepared = doors.prepare(&mut entrances)?;
     let service = Rc::new(Service::open(&options.shard)?);
-    let worker = Worker { shard, roster, doors, drain_timeout: Cell::new(options.drain_timeout) };
+    let worker =
+        Worker { shard, roster, doors, drain_timeout: Cell::new(options.drain_timeout), relieved: Cell::default() };
     worker.serve(&options, &service, &entrances, prepared);
     report(Report::Ready);
 
     // What is raced against the stop never ends by itself; if it panics, the worker dies of it, so
     // that it is never half alive.
-    let Worker { shard, roster, doors, drain_timeout } = &worker;
+    let Worker { shard, roster, doors, drain_timeout, .. } = &worker;
     let heart = beat(&worker, pulse);
     let faults = fault::watch(index);
     let life = AssertUnwindSafe(worker.obey(ear, &report).or(heart).or(faults).or(any_ends(&mut house, doors)));
@@ -167,7 +196,14 @@ async fn work(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report)) ->
 
     tracing::debug!("worker {index}: {} connections to finish", roster.len());
     shard.draining.set(true);
-    doors.close_all();
+    if let Some(gone) = worker.relieved.take() {
+        // Whoever took over goes on listening, on the same sockets. Clients that are busy learn from their next answer that
+        // the connection closes, and none of their requests meets one that was closed.
+        doors.leave(&gone);
+        beat_until(&worker, pulse, within(RELIEF_TIMEOUT, emptied(roster))).await;
+    } else {
+        doors.close_all();
+    }
     roster.drain();
     let drained = within(drain_timeout.get(), emptied(roster));
     if !beat_until(&worker, pulse, drained).await {
@@ -185,6 +221,8 @@ struct Worker {
     roster: Rc<Roster>,
     doors: Doors,
     drain_timeout: Cell<Duration>,
+    /// Another has taken over, but for these listeners, which are gone.
+    relieved: Cell<Option<Vec<u16>>>,
 }
 
 /// What a worker holds ready until it is told to serve it.
@@ -217,6 +255,10 @@ impl Worker {
                         report(Report::Done { order, answer: Ok(()) });
                     }
                     Order::Abandon => ready = None,
+                    Order::Leave { gone } => {
+                        self.relieved.set(Some(gone));
+                        return;
+                    }
                 }
             }
         }
@@ -237,6 +279,9 @@ impl Worker {
         self.doors.open(entrances, prepared);
     }
 }
+
+/// How long a worker that was relieved waits for its clients to ask once more, before it closes what is idle.
+const RELIEF_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a worker that stops waits for the pool; a look-up on a disk that hangs is not waited for.
 const POOL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -299,10 +344,12 @@ fn until_next_second() -> Duration {
 }
 
 /// What may wait for the disk, apart from the heart, which may not.
-async fn keep_house(shard: Rc<Shard>) {
+async fn keep_house(shard: Rc<Shard>, outgrown: impl Fn()) {
     loop {
         sleep(Duration::from_secs(1)).await;
-        shard.tick().await;
+        if shard.tick().await == Err(Denied) {
+            outgrown();
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::http::request::HeadLimits;
 use crate::http::respond::Now;
 use crate::site::Site;
 use crate::socket::bulk::Bulk;
+use crate::storage::root::Denied;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
@@ -132,17 +133,20 @@ impl Shard {
         debug_assert!(forgotten.is_some_and(|served| served.is_gone));
     }
 
-    /// Looks after what time changes and the disk may delay; called about once a second.
-    pub async fn tick(&self) {
+    /// Looks after what time changes and the disk may delay; called about once a second. The error is that a document root
+    /// was replaced by another that this thread may not read.
+    pub async fn tick(&self) -> Result<(), Denied> {
         let mut services: Vec<Rc<Service>> = Vec::new();
         for served in self.served.borrow().iter().flatten() {
             if !services.iter().any(|service| Rc::ptr_eq(service, &served.service)) {
                 services.push(served.service.clone());
             }
         }
+        let mut outcome = Ok(());
         for service in services {
-            service.tick().await;
+            outcome = outcome.and(service.tick().await);
         }
+        outcome
     }
 }
 

@@ -14,7 +14,7 @@ use crate::site::gate::Gate;
 use crate::site::hosts::Hosts;
 use crate::site::{self, Site};
 use crate::storage::cache::Budget;
-use crate::storage::root::Root;
+use crate::storage::root::{Denied, Root};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -125,12 +125,15 @@ impl Service {
         self.catalogue.throttle.admits()
     }
 
-    /// Looks after what time changes and the disk may delay; called about once a second.
-    pub(super) async fn tick(&self) {
+    /// Looks after what time changes and the disk may delay; called about once a second. The error is that a document root
+    /// was replaced by another that this thread may not read.
+    pub(super) async fn tick(&self) -> Result<(), Denied> {
         self.catalogue.tick();
+        let mut outcome = Ok(());
         for root in &self.roots {
-            root.refresh().await;
+            outcome = outcome.and(root.refresh().await);
         }
         self.gate.refresh().await;
+        outcome
     }
 }

@@ -15,7 +15,7 @@ use crate::http::status::Status;
 use crate::http::target::SitePath;
 use crate::storage::file::Kind;
 use crate::storage::pool;
-use crate::storage::refusal::Refusal;
+use crate::storage::refusal::{CONFINED, Refusal};
 use crate::storage::root::{Found, Root, Symlinks};
 use rustix::io::Errno;
 use std::rc::Rc;
@@ -207,6 +207,10 @@ impl Site {
                     tracing::warn!(%path, "not served: a symbolic link, and `symlinks` is \"deny\"");
                 }
                 Errno::LOOP => tracing::warn!(%path, "not served: symbolic links go in circles"),
+                CONFINED => tracing::info!(
+                    %path,
+                    "not served: it lies outside of what workers may read; name its directory in `sandbox_read`"
+                ),
                 NOT_REGULAR => tracing::warn!(%path, "not served: neither a regular file nor a directory"),
                 _ => tracing::warn!(%path, "not served: {}", std::io::Error::from(errno)),
             }

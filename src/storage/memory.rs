@@ -10,8 +10,9 @@
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 /// A file in memory that is being written.
 #[derive(Debug)]
@@ -29,26 +30,37 @@ enum Kind {
 }
 
 /// The file system for all content of this process, where it may have one.
-static MOUNT: LazyLock<Option<OwnedFd>> = LazyLock::new(|| match mount() {
-    Ok(mount) => {
-        tracing::debug!("content in memory lies in a tmpfs of the server's own, in large pages");
-        Some(mount)
-    }
-    Err(why) => {
-        tracing::debug!("content in memory lies in memfds: {why}");
-        None
-    }
-});
+static MOUNT: OnceLock<Option<OwnedFd>> = OnceLock::new();
 
-/// Makes the file system, which takes a system call or two: for start-up.
-pub fn prepare() {
-    LazyLock::force(&MOUNT);
+/// Makes the file system, which takes a system call or two: for start-up, as long as the right to is there. It belongs to
+/// `owner`, a user and a group, where that is not who the process is.
+pub fn prepare(owner: Option<(u32, u32)>) {
+    mounted_for(owner);
+}
+
+/// The file system, where there is one: for who says what a thread may write to.
+pub fn mounted() -> Option<BorrowedFd<'static>> {
+    mounted_for(None).map(AsFd::as_fd)
+}
+
+fn mounted_for(owner: Option<(u32, u32)>) -> Option<&'static OwnedFd> {
+    let mount = MOUNT.get_or_init(|| match mount(owner) {
+        Ok(mount) => {
+            tracing::debug!("content in memory lies in a tmpfs of the server's own, in large pages");
+            Some(mount)
+        }
+        Err(why) => {
+            tracing::debug!("content in memory lies in memfds: {why}");
+            None
+        }
+    });
+    mount.as_ref()
 }
 
 impl Draft {
     /// An empty file that is to have `length` bytes.
     pub(super) fn new(length: u64) -> Result<Draft, Errno> {
-        Draft::new_in(MOUNT.as_ref(), length)
+        Draft::new_in(mounted_for(None), length)
     }
 
     fn new_in(mount: Option<&OwnedFd>, length: u64) -> Result<Draft, Errno> {
@@ -101,7 +113,7 @@ pub(super) fn close(file: OwnedFd, length: u64) {
 }
 
 /// A tmpfs that no path leads to; why not, where it may not be.
-fn mount() -> Result<OwnedFd, String> {
+fn mount(owner: Option<(u32, u32)>) -> Result<OwnedFd, String> {
     let status = std::fs::read_to_string("/proc/self/status").map_err(|error| format!("/proc/self/status: {error}"))?;
     may_mount(&status)?;
     let told = |errno: Errno| format!("a tmpfs cannot be made: {}", std::io::Error::from(errno));
@@ -115,6 +127,12 @@ fn mount() -> Result<OwnedFd, String> {
         (c"nr_inodes", c"0"),
     ] {
         rustix::mount::fsconfig_set_string(context.as_fd(), key, value).map_err(told)?;
+    }
+    if let Some((user, group)) = owner {
+        for (key, number) in [(c"uid", user), (c"gid", group)] {
+            let number = CString::new(number.to_string()).expect("digits have no NUL");
+            rustix::mount::fsconfig_set_string(context.as_fd(), key, number.as_c_str()).map_err(told)?;
+        }
     }
     rustix::mount::fsconfig_create(context.as_fd()).map_err(told)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOEXEC
@@ -148,7 +166,7 @@ mod tests {
     /// Both kinds, where there are both.
     fn mounts() -> Vec<Option<OwnedFd>> {
         let mut mounts = vec![None];
-        match mount() {
+        match mount(None) {
             Ok(mount) => mounts.push(Some(mount)),
             Err(why) => eprintln!("memfds only: {why}"),
         }

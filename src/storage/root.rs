@@ -13,6 +13,7 @@ use super::file::{Facts, Identity, Kind, Patience, facts};
 use super::file_system::{FileSystem, Medium};
 use super::opening::{self, Opening};
 use super::pool;
+use super::refusal::blamed;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::cell::{Cell, RefCell};
@@ -86,12 +87,16 @@ impl Found {
     pub async fn open(&self, whole_bytes_max: u64) -> Result<Opening, Errno> {
         let identity = self.facts.identity;
         if let Some(medium) = self.medium {
-            if let Some(opening) = opening::at_once(&self.path_fd, identity, medium, whole_bytes_max)? {
+            let opening = opening::at_once(&self.path_fd, identity, medium, whole_bytes_max);
+            if let Some(opening) = opening.map_err(|errno| blamed(errno, &self.path_fd))? {
                 return Ok(opening);
             }
         }
         let path_fd = self.path_fd.clone();
-        pool::run(move || opening::patiently(&path_fd, identity, whole_bytes_max)).await
+        pool::run(move || {
+            opening::patiently(&path_fd, identity, whole_bytes_max).map_err(|errno| blamed(errno, &path_fd))
+        })
+        .await
     }
 }
 
@@ -148,32 +153,42 @@ impl Root {
             if !relative.is_empty() && !relative.ends_with(b"/") {
                 relative.push(b'/');
             }
-            directory::read(&found.path_fd, entries_max, keep, |name| {
+            let listed = directory::read(&found.path_fd, entries_max, keep, |name| {
                 let target = resolve_patiently(&root_directory.fd, &root, &[&relative, name].concat(), symlinks)?;
                 Ok((target.facts.kind, target.facts.identity))
-            })
+            });
+            listed.map_err(|errno| blamed(errno, &found.path_fd))
         })
         .await
     }
 
     /// Takes up the directory that the path names now, if it is another one. A path that names
-    /// none leaves all as it is.
-    pub async fn refresh(&self) {
+    /// none leaves all as it is. The error is that this thread may not read the other one.
+    pub async fn refresh(&self) -> Result<(), Denied> {
         let path = self.path.clone();
         let current = self.directory.borrow().clone();
         let other = pool::run(move || {
             let there = rustix::fs::stat(&*path).ok()?;
             let here = rustix::fs::fstat(&current.fd).ok()?;
             let same = (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino);
-            if same { None } else { open_directory(&path).ok() }
+            if same { None } else { Some(open_directory(&path)) }
         })
         .await;
-        if let Some(directory) = other {
-            tracing::info!(root = %self.path.display(), "the document root was replaced: serving the new one");
-            self.directory.replace(Arc::new(directory));
+        match other {
+            Some(Ok(directory)) => {
+                tracing::info!(root = %self.path.display(), "the document root was replaced: serving the new one");
+                self.directory.replace(Arc::new(directory));
+                Ok(())
+            }
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Denied),
+            Some(Err(_)) | None => Ok(()),
         }
     }
 }
+
+/// This thread may not read the directory that a root's path names now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied;
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 

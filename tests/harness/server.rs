@@ -8,7 +8,7 @@
 
 use super::client::{Client, Response};
 use super::site::{Scratch, Site, set_mode, write};
-use super::{HANG, eventually, holds_within};
+use super::{HANG, eventually, holds_within, is_root};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -40,6 +40,7 @@ pub(crate) struct Setup {
     environment: Vec<(&'static str, OsString)>,
     wrapper: Vec<OsString>,
     user: Option<u32>,
+    serves_as_itself: bool,
     panics_expected: bool,
 }
 
@@ -53,6 +54,7 @@ impl Setup {
             environment: Vec::new(),
             wrapper: Vec::new(),
             user: None,
+            serves_as_itself: true,
             panics_expected: false,
         }
         // A test that leaves a transfer behind need not wait for it.
@@ -115,6 +117,12 @@ impl Setup {
     /// Runs the program as this user and group, without any other; takes root.
     pub(crate) fn user(mut self, id: u32) -> Setup {
         self.user = Some(id);
+        self
+    }
+
+    /// Leaves it to the program, started by root, as whom it serves.
+    pub(crate) fn drops_rights(mut self) -> Setup {
+        self.serves_as_itself = false;
         self
     }
 
@@ -181,6 +189,10 @@ impl Setup {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(&self.flags).arg("-c").arg(&config);
         command.envs(self.environment).current_dir(scratch.path());
+        if is_root() && self.user.is_none() && self.serves_as_itself {
+            // Directories of tests are their user's, and most tests are not about who serves them.
+            command.args(["--user", "root"]);
+        }
         if let Some(id) = self.user {
             // The standard library gives up the supplementary groups along with the user.
             command.uid(id).gid(id);

@@ -4,4 +4,6 @@
 //! documentation says they do.
 
 mod configuration;
+mod privileges;
 mod reload;
+mod sandbox;

@@ -83,7 +83,9 @@ fn what_changed_holds_from_the_next_request_on() {
     other.file("a.txt", "of the second root");
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
-    let mut changing = Changing::start(&site, &listening(&address, &site, ""));
+    // With the sandbox off, for another root is beyond what the workers' threads were confined to.
+    let general = "sandbox = 'off'\n";
+    let mut changing = Changing::start(&site, &listening(&address, &site, general));
     // The kernel gives both workers some.
     let mut clients: Vec<_> = (0..16).map(|_| changing.server.client()).collect();
     let mut check = |content: &str, generation: Option<&str>, status: u16, target: &str| {
@@ -94,19 +96,55 @@ fn what_changed_holds_from_the_next_request_on() {
         }
     };
     check("of the first root", None, 200, "/a.txt");
-    changing.change_to(&listening(&address, &site, "headers = [{ set = { X-Generation = '2' } }]"));
+    changing.change_to(&listening(&address, &site, "sandbox = 'off'\nheaders = [{ set = { X-Generation = '2' } }]"));
     check("of the first root", Some("2"), 200, "/a.txt");
-    changing.change_to(&listening(&address, &other, "redirect = [{ from = '/b', to = '/c' }]"));
+    changing.change_to(&listening(&address, &other, "sandbox = 'off'\nredirect = [{ from = '/b', to = '/c' }]"));
     check("of the second root", None, 200, "/a.txt");
     check("", None, 301, "/b");
     changing.change_to(&listening(
         &address,
         &other,
-        "target_bytes_max = 200\n[[site]]\n[[site.location]]\npath = '*.txt'\ndeny = ['all']",
+        "sandbox = 'off'\ntarget_bytes_max = 200\n[[site]]\n[[site.location]]\npath = '*.txt'\ndeny = ['all']",
     ));
     check("", None, 403, "/a.txt");
     let long = format!("/{}", "a".repeat(300));
     assert_eq!(changing.server.get(&long).status, 414);
+}
+
+/// A thread is confined once and for good. What the new configuration needs beyond that, other threads serve; those of before
+/// finish what they have.
+#[test]
+fn a_root_beyond_the_sandbox_is_served_by_other_threads() {
+    let (site, other) = (Site::new(), Site::new());
+    site.file("a.txt", "of the first root");
+    let large = site.pattern("large.bin", 40 << 20);
+    other.file("a.txt", "of the second root");
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut changing = Changing::start(&site, &listening(&address, &site, ""));
+    let mut download = changing.server.client();
+    download.send("GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\n");
+    download.take_some(1 << 20);
+    let descriptors = changing.server.descriptors().len();
+    for (root, content) in
+        [(&other, "of the second root"), (&site, "of the first root"), (&other, "of the second root")]
+    {
+        let mut old = changing.server.client();
+        assert_eq!(old.get("/a.txt").status, 200);
+        changing.change_to(&listening(&address, root, ""));
+        for _ in 0..8 {
+            assert_eq!(changing.server.get("/a.txt").content, content.as_bytes());
+        }
+        // It learns with its next answer, or by its end, that it has to come anew.
+        match old.try_send("GET /a.txt HTTP/1.1\r\nHost: a\r\n\r\n").map(|()| old.receive(Method::Get)) {
+            Ok(Ok(response)) => assert!(response.content == content.as_bytes() || response.closes(), "{response:?}"),
+            Ok(Err(Fault::End | Fault::Reset)) | Err(_) => {}
+            Ok(Err(fault)) => panic!("{fault:?}"),
+        }
+    }
+    assert!(download.answer(Method::Get).content == large, "what is in flight is finished");
+    drop(download);
+    // The engine leaks an eventfd with each of its executors.
+    eventually("the threads of before to end", || changing.server.descriptors().len() <= descriptors + 12);
 }
 
 #[test]

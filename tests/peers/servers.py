@@ -142,7 +142,9 @@ def otus_httpd(scratch, root, binary, settings):
     file.write_text(OTUS.format(root=root, settings=settings))
     out = scratch / "otus-httpd.out"
     with open(out, "wb") as stdout:
-        process = subprocess.Popen([str(binary), "-c", str(file)], stdout=stdout, stderr=subprocess.STDOUT)
+        # Started as root it would serve as another user, who may not enter the scratch directory.
+        user = ["--user", "root"] if os.geteuid() == 0 else []
+        process = subprocess.Popen([str(binary), "-c", str(file), *user], stdout=stdout, stderr=subprocess.STDOUT)
     with ended(process):
         yield int(awaited(process, out, lambda: re.search(r":(\d+)/ with ", out.read_text()))[1])
 

@@ -211,6 +211,11 @@ listen = ['127.0.0.1:0', '127.0.0.2:0 proxy_protocol', 'unix:OUTSIDE/socket']
 real_ip_from = ['127.0.0.0/8', 'unix']
 real_ip_header = 'Forwarded'
 workers = 1
+user = 'MYSELF'
+group = 'MYGROUP'
+core_dumps = true
+sandbox = 'on'
+sandbox_read = ['OUTSIDE']
 read_timeout = 14
 keepalive_timeout = 64
 send_timeout = 59
@@ -278,7 +283,9 @@ fn full_site() -> (Site, String) {
     write(&site.outside().join("users"), ANN_SECRET);
     let text = EVERY_KEY
         .replace("ROOT", &site.root().display().to_string())
-        .replace("OUTSIDE", &site.outside().display().to_string());
+        .replace("OUTSIDE", &site.outside().display().to_string())
+        .replace("MYSELF", &rustix::process::geteuid().as_raw().to_string())
+        .replace("MYGROUP", &rustix::process::getegid().as_raw().to_string());
     (site, text)
 }
 

@@ -252,8 +252,9 @@ fn symbolic_links() {
     site.link("dangling", "nowhere");
     site.link("circle", "circle");
     site.link("null", "/dev/null");
-    let servers = ["beneath", "deny", "follow"]
-        .map(|symlinks| Setup::root(&site.root()).set("symlinks", format!("'{symlinks}'")).start());
+    let setup = || Setup::root(&site.root()).set("sandbox_read", format!("'{}'", site.outside().display()));
+    let servers =
+        ["beneath", "deny", "follow"].map(|symlinks| setup().set("symlinks", format!("'{symlinks}'")).start());
     for (target, statuses) in [
         ("/file.txt", [200, 200, 200]),
         ("/to-file", [200, 404, 200]),

@@ -232,7 +232,8 @@ fn what_is_not_shown() {
         ("symlinks", "deny", &["dir/", "shown.txt"]),
         ("symlinks", "follow", &["dir/", "inside-dir/", "out-absolute/", "inside", "out", "shown.txt"]),
     ] {
-        let server = setup(&site, "html").set(key, format!("'{value}'")).start();
+        let outside = format!("'{}'", site.outside().display());
+        let server = setup(&site, "html").set(key, format!("'{value}'")).set("sandbox_read", outside).start();
         let mut client = server.client();
         let page = client.get("/");
         let shown: Vec<_> = rows(&page).into_iter().map(|(_, shown)| shown).collect();
