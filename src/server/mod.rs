@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod doors;
 mod holder;
 pub mod listen;
+mod notify;
 pub mod order;
 pub mod post;
 pub mod preflight;

@@ -10,7 +10,7 @@ use super::order::Order;
 use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
 use super::worker::{Ending, Report};
-use super::{Address, Options, Reload, StartError, reload, ring, sandbox};
+use super::{Address, Options, Reload, StartError, notify, reload, ring, sandbox};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -36,6 +36,7 @@ pub fn run(
         state if sandbox::is_wanting(&crew.options.sandbox) => tracing::info!("sandbox of the workers: {state}"),
         state => tracing::debug!("sandbox of the workers: {state}"),
     }
+    notify::ready(&format!("serving with {} workers", crew.options.workers));
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());
         crew.take_events();
@@ -44,6 +45,7 @@ pub fn run(
             crew.reload(reload, &signals);
         }
     }
+    notify::stopping();
     tracing::info!("stopping: finishing what is in flight, for {} s at most", crew.options.drain_timeout.as_secs());
     crew.stop(&signals);
     tracing::info!("stopped");
@@ -210,14 +212,19 @@ impl Crew {
     /// Takes over a changed configuration, or says why not; then nothing has changed.
     fn reload(&mut self, read: Reload<'_>, signals: &Signals) {
         tracing::info!("reloading the configuration");
+        notify::reloading();
         let begun = Instant::now();
         let prepared = read().and_then(|options| {
             reload::prepare(&self.options, &self.listeners, options).map_err(|error| error.to_string())
         });
         let outcome = prepared.and_then(|prepared| self.change_to(prepared, signals));
         match outcome {
-            Ok(()) => tracing::info!("reloaded in {} ms", begun.elapsed().as_millis()),
+            Ok(()) => {
+                tracing::info!("reloaded in {} ms", begun.elapsed().as_millis());
+                notify::ready(&format!("serving with {} workers", self.options.workers));
+            }
             Err(why) => {
+                notify::ready("serving as before: a reload was refused, and the log says why");
                 let mut lines = why.lines();
                 tracing::error!("nothing has changed, the reload is refused: {}", lines.next().unwrap_or_default());
                 // The place in the file, and the caret under it.

@@ -4,9 +4,10 @@
 
 use crate::harness::server::Setup;
 use crate::harness::site::write;
-use crate::harness::{Client, Fault, Method, Server, Site, eventually};
+use crate::harness::{Client, Fault, HANG, Method, Server, Site, eventually};
 use rustix::process::Signal;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -344,6 +345,33 @@ fn what_needs_a_restart_is_said_and_the_rest_taken() {
     changing.server.wait_for_log("`workers` is 2 until the server is restarted");
     changing.server.wait_for_log("reloaded in");
     assert_eq!(changing.server.get("/a.txt").field("X-Generation"), Some("2"));
+}
+
+/// What systemd hears, in order: a unit of `Type=notify-reload` waits for it.
+#[test]
+fn systemd_is_told_of_each_step() {
+    let site = Site::new();
+    let path = site.outside().join("notify");
+    let systemd = UnixDatagram::bind(&path).expect("a path of this test");
+    systemd.set_read_timeout(Some(HANG)).expect("an open socket");
+    let hear = || {
+        let mut words = [0; 4096];
+        let length = systemd.recv(&mut words).expect("a word in time");
+        String::from_utf8(words[..length].to_vec()).expect("words are text")
+    };
+    let good = listening(&format!("127.0.0.1:{}", free_port()), &site, "");
+    let mut changing = Changing::set_up(&site, &good, |setup| setup.environment("NOTIFY_SOCKET", &path));
+    assert!(hear().starts_with("READY=1\nSTATUS=serving with 2 workers"));
+    changing.change_to(&good);
+    let reloading = hear();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert!(hear().starts_with("READY=1\n"));
+    changing.change_in_vain("wrokers = 1");
+    assert!(hear().starts_with("RELOADING=1\n"));
+    assert!(hear().contains("STATUS=serving as before"));
+    changing.server.signal(Signal::TERM);
+    assert!(hear().starts_with("STOPPING=1"));
+    assert_eq!(changing.server.exit_code(), Some(0));
 }
 
 /// A worker that dies after a reload must not come back with the configuration of before.
