@@ -157,11 +157,12 @@ impl Setup {
         if holds_within(HANG, || serves(&server) || server.exited().is_some()) && serves(&server) {
             return Ok(server);
         }
+        let threads = threads_of(server.child.id());
         // How a program ends that should have served is for the caller to judge.
         let _ = server.end();
         server.exit = Some(ExitStatus::default());
         server.panics_expected = true;
-        Err(server.log())
+        Err(server.log() + &threads)
     }
 
     /// Runs the program to its end, which must come by itself.
@@ -248,6 +249,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.strip_prefix("serving ")?.rsplit_once(" on http://")?;
     rest.split('/').next()?.parse().ok()
+}
+
+/// What each thread of a process waits for, a line each; nothing of one that is gone.
+fn threads_of(process: u32) -> String {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let line = |thread: std::fs::DirEntry| {
+        let read = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        format!("{} waits in {} ({})\n", read("comm").trim(), read("wchan"), read("syscall").trim())
+    };
+    threads.map(line).collect()
 }
 
 /// What a program that ended by itself left.
