@@ -140,6 +140,10 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
     let identity = privileges::Identity::choose(&options.privileges)?;
     privileges::set_limits(&options);
+    // The allocator asks for them, and a few connections would make several pages of 2 MiB of a worker's: twice the memory.
+    if let Err(errno) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!("large pages of the heap stay on: {}", std::io::Error::from(errno));
+    }
     memory::prepare(identity.owner());
     let mut listeners = listen::Listeners::default();
     let change = listeners.prepare(&options, identity.owner())?;
