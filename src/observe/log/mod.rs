@@ -47,6 +47,11 @@ impl Level {
         ("trace", Level::Trace),
     ];
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Level::NAMES.iter().find(|(_, level)| *level == self).map_or("info", |(name, _)| name)
+    }
+
     fn filter(self) -> Targets {
         let (own, engine) = match self {
             Level::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
