@@ -15,7 +15,8 @@ use crate::http::respond::{self, Context, Now, SiteFields};
 use crate::http::response::{Content, Response, Vary};
 use crate::http::status::Status;
 use crate::http::target::{RequestTarget, SitePath};
-use crate::observe::exchanged::Summary;
+use crate::observe::access::Logs;
+use crate::observe::exchanged::{CacheStatus, Summary, Unfinished};
 use crate::shard::{Peer, Shard};
 use crate::site::policy::Policy;
 use crate::site::{Asked, Body, Located, Moment, Representation, Site, page};
@@ -23,7 +24,6 @@ use crate::storage::file::OpenFile;
 use crate::storage::refusal::Refusal;
 use crate::storage::shared::SharedContent;
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub enum Outgoing {
     Piece(Piece),
     /// Several, in order.
     Pieces(Vec<Piece>),
+    /// Content whose end is to be told of. Apart from its connection's state, which is in memory as long as it is idle.
+    Followed(Box<(Outgoing, Unfinished)>),
 }
 
 impl Outgoing {
@@ -82,12 +84,16 @@ pub async fn answer(shard: &Shard, peer: &Peer, head: &RequestHead<'_>, out: &mu
         // Whatever the target of a method that does nothing here; `OPTIONS *` and `CONNECT host:port` have none that is a
         // path.
         Err(_) if !matches!(head.method, Method::Get | Method::Head) => {
-            return exchange.finish(respond::method_not_allowed(head, page::of), Source::None, out);
+            let response = respond::method_not_allowed(head, page::of);
+            let answer = exchange.finish(None, response, Source::None, out);
+            return answer.to(shard, peer, Some(head));
         }
         Err(bad) => {
-            tracing::debug!(status = bad.status().code(), "refused: {bad}");
+            tracing::debug!(status = bad.status().code(), reason = "bad_target", "refused: {bad}");
             exchange.persistence = Persistence::Close;
-            return exchange.finish(respond::refusal(head, bad.status(), page::of), Source::None, out);
+            let response = respond::refusal(head, bad.status(), page::of);
+            let answer = exchange.finish(None, response, Source::None, out);
+            return answer.to(shard, peer, Some(head));
         }
     };
     let authority = target.authority.or_else(|| host(head));
@@ -108,12 +114,13 @@ pub async fn answer(shard: &Shard, peer: &Peer, head: &RequestHead<'_>, out: &mu
 
 /// Answers bytes that are no request; the connection closes behind it.
 pub fn refuse(shard: &Shard, peer: &Peer, bad: BadRequest, out: &mut Vec<u8>) -> Answer {
-    tracing::debug!(status = bad.status().code(), "refused: {bad}");
+    tracing::debug!(status = bad.status().code(), client = ?peer.address, reason = "bad_request", "refused: {bad}");
     close_with(shard, peer, bad.status(), out)
 }
 
 /// Tells a client whose head did not come in time.
 pub fn time_out(shard: &Shard, peer: &Peer, out: &mut Vec<u8>) -> Answer {
+    tracing::debug!(client = ?peer.address, reason = "head_timeout", "refused: the request head did not come in time");
     close_with(shard, peer, Status::REQUEST_TIMEOUT, out)
 }
 
@@ -121,18 +128,32 @@ fn close_with(shard: &Shard, peer: &Peer, status: Status, out: &mut Vec<u8>) -> 
     let response = respond::bad_request(status, page::of);
     let head_start = out.len();
     response.encode(&shard.clock.now().text, Persistence::Close, out);
-    let summary = summary(peer.address, &response, out.len() - head_start);
-    Answer { content: Outgoing::Nothing, persistence: Persistence::Close, summary }
+    let summary = summary(None, CacheStatus::None, &response, out.len() - head_start);
+    Answer { content: Outgoing::Nothing, persistence: Persistence::Close, summary }.to(shard, peer, None)
+}
+
+impl Answer {
+    /// Notes whom an answer is for that no place of a site gave: it is logged as the site's general policy says.
+    fn to(mut self, shard: &Shard, peer: &Peer, head: Option<&RequestHead<'_>>) -> Answer {
+        let served = shard.served(peer.listener);
+        self.summary.logs.clone_from(&served.site(head.and_then(host)).general_policy().logs);
+        self.summary.client = head.map_or(peer.address, |head| served.service.client(peer, &head.fields));
+        self
+    }
 }
 
 /// What there is to tell of an answer whose head, and fixed text, take `written` bytes.
-fn summary(client: Option<IpAddr>, response: &Response<'_>, written: usize) -> Summary {
+fn summary(logs: Option<Rc<Logs>>, cache_status: CacheStatus, response: &Response<'_>, written: usize) -> Summary {
     let text_bytes = if let Content::Text(text) = &response.content { text.len() } else { 0 };
     Summary {
-        client,
+        // Noted by whoever knows.
+        client: None,
         status: response.status,
         head_bytes: u32::try_from(written - text_bytes).unwrap_or(u32::MAX),
+        written_bytes: u32::try_from(written).unwrap_or(u32::MAX),
         content_bytes: response.content_bytes(),
+        cache_status,
+        logs,
     }
 }
 
@@ -255,13 +276,18 @@ impl Exchange<'_> {
             };
         }
         respond::dress(&mut response, fields, sharing, self.now);
-        self.finish(response, source, out)
+        self.finish(policy.logs.clone(), response, source, out)
     }
 
-    fn finish(&self, response: Response<'_>, source: Source<'_>, out: &mut Vec<u8>) -> Answer {
+    fn finish(&self, logs: Option<Rc<Logs>>, response: Response<'_>, source: Source<'_>, out: &mut Vec<u8>) -> Answer {
         let head_start = out.len();
         response.encode(&self.now.text, self.persistence, out);
         let written = out.len() - head_start;
+        let cache_status = match &source {
+            Source::Representation(representation) if representation.take_novelty() => CacheStatus::Miss,
+            Source::Representation(_) => CacheStatus::Hit,
+            Source::None | Source::Text(_) => CacheStatus::None,
+        };
         let content = match (&response.content, source) {
             (Content::Whole, Source::Representation(representation)) => whole(representation),
             (Content::Part(range), Source::Representation(representation)) => {
@@ -272,7 +298,7 @@ impl Exchange<'_> {
             // A fixed text went with the head; the others have none.
             _ => Outgoing::Nothing,
         };
-        Answer { content, persistence: self.persistence, summary: summary(None, &response, written) }
+        Answer { content, persistence: self.persistence, summary: summary(logs, cache_status, &response, written) }
     }
 
     /// The parts of a representation, each behind its own head.

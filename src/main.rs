@@ -5,7 +5,7 @@
 use otus_httpd::cli::{self, Args, Typed};
 use otus_httpd::config::examine::{Examined, examine};
 use otus_httpd::config::{Config, ConfigError};
-use otus_httpd::observe::log::{self, Verbosity};
+use otus_httpd::observe::log;
 use otus_httpd::server;
 use otus_httpd::server::doctor::{self, Finding, Level, Occasion};
 use std::io::Write;
@@ -28,9 +28,9 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> ExitCode {
     let _log = log::init(match args.verbose {
-        0 => Verbosity::Normal,
-        1 => Verbosity::Debug,
-        _ => Verbosity::Trace,
+        0 => log::Level::Info,
+        1 => log::Level::Debug,
+        _ => log::Level::Trace,
     });
     if args.test || args.reload_check {
         return check(args);

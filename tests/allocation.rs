@@ -1,6 +1,6 @@
 //! The way of a request for what is in memory asks the allocator for nothing.
 //!
-//! All of it but the socket runs here, as a connection runs it: parse, site, policy, catalogue, decision, head.
+//! All of it but the socket runs here, as a connection runs it: parse, site, policy, catalogue, decision, head, lines of two logs.
 //!
 //! Invariant: only this thread's requests of the allocator are counted; other tests may run beside it.
 
@@ -11,6 +11,11 @@ use crate::harness::Site;
 use crate::harness::site::set_modified;
 use otus_httpd::exchange::{self, Outgoing};
 use otus_httpd::http::request::{HeadLimits, Parse, parse};
+use otus_httpd::observe::access::escape::Escape;
+use otus_httpd::observe::access::template::Template;
+use otus_httpd::observe::access::{AccessLog, Only};
+use otus_httpd::observe::exchanged::{Told, answered};
+use otus_httpd::observe::journal::Destination;
 use otus_httpd::shard::{Options, Peer, Shard, Trusted};
 use otus_httpd::site::pattern::Pattern;
 use otus_httpd::site::policy::{Location, PolicyKeys};
@@ -19,6 +24,7 @@ use otus_httpd::storage::cache::Budget;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
 struct Counting;
 
@@ -53,6 +59,12 @@ const FIELDS: &str = "Host: example.org\r\nConnection: keep-alive\r\nsec-ch-ua: 
 
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024 };
 
+/// Lines of every sort, to where nobody reads them.
+fn log(format: &str) -> AccessLog {
+    let template = Template::parse(format, Escape::Text).expect("a format that there is");
+    AccessLog { to: Destination::File("/dev/null".into()), template, sample: 1, only: Only::All }
+}
+
 #[test]
 fn an_answer_from_memory_allocates_nothing() {
     let site = Site::new();
@@ -65,6 +77,7 @@ fn an_answer_from_memory_allocates_nothing() {
         root: Some(Some(Arc::from(site.root()))),
         precompressed: Some(Arc::from([otus_httpd::http::coding::Coding::Brotli])),
         nosniff: Some(true),
+        access_log: Some(Arc::from([log("combined"), log("json")])),
         ..PolicyKeys::default()
     };
     let pages = Pattern::parse_glob("*.html").expect("a valid pattern");
@@ -98,6 +111,19 @@ fn an_answer_from_memory_allocates_nothing() {
                 let Ok(Parse::Complete(head)) = parse(bytes.as_bytes(), &LIMITS) else { panic!("{bytes}") };
                 let before = REQUESTS.get();
                 let answer = exchange::answer(&shard, &peer, &head, &mut out).await;
+                let told = Told {
+                    head: Some(&head),
+                    unparsed: b"",
+                    answer_head: &out,
+                    summary: &answer.summary,
+                    begun: Instant::now(),
+                    listener: 0,
+                    connection: 1,
+                    connection_requests: 1,
+                    request_id: Cell::new(None),
+                };
+                assert!(answer.summary.logs.is_some());
+                answered(&told, true);
                 requests = REQUESTS.get() - before;
                 assert!(out.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{}", out.escape_ascii());
                 assert!(matches!(answer.content, Outgoing::Nothing | Outgoing::Piece(_)), "{target}");

@@ -141,7 +141,7 @@ class Bench:
         self.server_cores, self.load_cores = {cores[0]}, {cores[min(1, len(cores) - 1)]}
         os.sched_setaffinity(0, self.load_cores)
         self.lists = {}
-        self.binaries = {OURS: arguments.otus, "loop": self.built("loop.c"), "drain": self.built("load/drain.c")}
+        self.binaries = {OURS: arguments.otus, "otus": arguments.otus, "loop": self.built("loop.c"), "drain": self.built("load/drain.c")}
 
     def built(self, source):
         binary = self.scratch / Path(source).stem

@@ -43,7 +43,8 @@ def chart(scenarios, found):
 def row_of(work, found):
     """A label, the need of each server by ours, and what the best peer would need where the bar is just met."""
     medians = {name: figures["median"] for name, figures in found.items() if "median" in figures}
-    if not work.bars or OURS not in medians:
+    # A server that logs is no peer of those that do not.
+    if not work.bars or OURS not in medians or not COLOURS.keys() >= medians.keys():
         return None
     bar = work.bars[0]
     ours = medians[OURS].get(bar.metric)

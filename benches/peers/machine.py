@@ -67,7 +67,7 @@ def about(bench, arguments):
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
         "smoke": arguments.smoke,
-        "versions": {name: version(name.removesuffix("-aio"), bench.binaries) for name in names},
+        "versions": {name: version(name.removesuffix("-aio").removesuffix("-log"), bench.binaries) for name in names},
     }
 
 

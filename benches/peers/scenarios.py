@@ -6,6 +6,7 @@ run where it names nothing else; the limit (loop.c) is no peer.
 Invariant: every scenario that has a bar has it here, and nowhere else.
 """
 
+from servers import LOGGING
 from works import (Bar, Churn, Cold, Drawn, Idle, Large, Many, Missing, NotModified, Pipeline, Range, Same, Scale,
                    ScaleLarge, Start, Tail)  # fmt: skip
 
@@ -32,6 +33,9 @@ def absolute(metric, sign, factor):
 
 SCENARIOS = (
     Same("small", "keep-alive GET of 34 bytes, 64 connections", bars=[cpu(0.90)], peers=WITH_LIMIT),
+    # No peer at all: ourselves with an access log, and what one costs nginx.
+    Same("logging", "the same as small, beside one that logs each request (combined, to a file)",
+         bars=[Bar("cpu_us", ">=", 1 / 1.10, LOGGING)], peers=(LOGGING, "nginx", "nginx-log")),
     Pipeline("pipeline", "16 pipelined GETs of 34 bytes a write, 64 connections", bars=[cpu(0.35)], peers=WITH_LIMIT),
     Drawn("mix", "1,000 files of 1-100 KB, skewed popularity, 64 connections", bars=[cpu(0.85)]),
     Large("large", "954,824 bytes, hot, 16 connections", bars=[cpu(1.0), rate(1.0)], path=PAGE, connections=16),

@@ -4,7 +4,7 @@ Whoever starts a server here ends it here, by its own process. All run as the us
 that all may read the documents, and all write their scratch below the bench's.
 
 Invariant: a configuration has what the work needs and what the server's documentation says about
-speed, and nothing else; nobody logs requests.
+speed, and nothing else; nobody logs requests but otus-log and nginx-log, which are there to show what that costs.
 """
 
 import os
@@ -48,7 +48,7 @@ http {{
     open_file_cache_valid 30s;
     open_file_cache_min_uses 1;
     open_file_cache_errors on;
-    access_log off;
+    {log}
     log_not_found off;
     keepalive_timeout {keepalive}s;
     keepalive_requests {requests};
@@ -116,6 +116,7 @@ listen = ["{host}:{port}"]
 keepalive_timeout = {keepalive}
 {cache}
 {cache_file}
+{log}
 """
 
 LOOP_HEAD = (
@@ -138,15 +139,20 @@ class Settings:
     canned: bytes = b""
 
 
-def nginx(settings, values, threads=""):
+def nginx(settings, values, threads="", log="access_log off;"):
     # What is left of the descriptors is for files: it keeps one open for each that it knows.
     values |= {"user": "user root;" if os.getuid() == 0 else ""}
-    values |= {"open_files": settings.descriptors - values["connections"], "threads": threads}
+    values |= {"open_files": settings.descriptors - values["connections"], "threads": threads, "log": log}
     return ["nginx", "-c", written(settings, "nginx.conf", NGINX, values), "-e", f"{settings.scratch}/nginx-start.log"]
 
 
 def nginx_aio(settings, values):
     return nginx(settings, values, "aio threads;")
+
+
+def nginx_log(settings, values):
+    # nginx.org, ngx_http_log_module: buffered, as ours is.
+    return nginx(settings, values, log=f"access_log {settings.scratch}/access.log combined buffer=64k flush=1s;")
 
 
 def lighttpd(settings, values):
@@ -164,16 +170,21 @@ def caddy(settings, values):
     return ["caddy", "run", "--adapter", "caddyfile", "--config", written(settings, "Caddyfile", CADDY, values)]
 
 
-def otus_httpd(settings, values):
+def otus_httpd(settings, values, log=""):
     largest = settings.cache_file_bytes_max
     values |= {
         "cache": f"cache_size = {settings.cache_bytes}" if settings.cache_bytes else "",
         "cache_file": f"cache_file_size_max = {largest}" if largest else "",
+        "log": log,
     }
     file = written(settings, "otus-httpd.toml", OTUS, values)
     # Started as root it would serve as another user, who may not enter the scratch directory.
     user = ["--user", "root"] if os.geteuid() == 0 else []
     return [str(settings.binaries["otus-httpd"]), "-c", file, "-w", str(settings.workers), *user]
+
+
+def otus_log(settings, values):
+    return otus_httpd(settings, values, f'access_log = "{settings.scratch}/access.log"')
 
 
 def loop(settings, values):
@@ -184,8 +195,12 @@ def loop(settings, values):
 
 OURS = "otus-httpd"
 LIMIT = "loop"
+# The same with an access log.
+LOGGING = "otus-log"
 KINDS = {
     OURS: otus_httpd,
+    LOGGING: otus_log,
+    "nginx-log": nginx_log,
     "nginx": nginx,
     "nginx-aio": nginx_aio,
     "lighttpd": lighttpd,

@@ -92,6 +92,16 @@ pub const SERVER: &[Key] = &[
     key("keepalive_timeout", "`65`", "seconds that an idle connection is kept"),
     key("send_timeout", "`60`", "seconds in which a client must take something of an answer"),
     key("drain_timeout", "`30`", "seconds that transfers in flight may go on after SIGTERM"),
+    key(
+        "error_log",
+        "`\"stderr\"`",
+        "where messages go: a path, `\"stderr\"`, `\"stdout\"`, `\"syslog\"` or `\"journald\"`; see docs/logging.md",
+    ),
+    key(
+        "log_level",
+        "`\"info\"`",
+        "how much is told: `\"error\"`, `\"warn\"`, `\"info\"`, `\"debug\"` (reasons of refusals too), `\"trace\"`; `-v` and `-vv` beat it",
+    ),
     key("checkalive", "`5`", "seconds between looks of the supervisor after its workers"),
     key("head_bytes_max", "`16384`", "bytes of a request head; above it 431"),
     key("target_bytes_max", "`8192`", "bytes of a request target; above it 414"),
@@ -224,6 +234,14 @@ pub const SITE: &[Key] = &[
         "`{}`",
         "documents in the place of the built-in texts: `{ 404 = \"/404.html\", 50x = \"/50x.html\" }`; `40x` and `50x` stand for \
          all of 4xx and 5xx",
+    ),
+    key(
+        "access_log",
+        "`\"off\"`",
+        "a line for each request: a path, `\"stdout\"`, `\"stderr\"`, `\"syslog\"`, `\"journald\"`, or `{ to = \"/var/log/otus-httpd/access.log\", \
+         format = \"combined\", sample = 1, only = \"all\" }`, or a list of these. `format` is `\"combined\"`, `\"common\"`, `\"json\"` or a \
+         text with fields (`escape = \"json\"` for one that is JSON); with `sample = 10` one of ten is told, and all errors; \
+         `only = \"errors\"` tells those from 400 on. See docs/logging.md",
     ),
 ];
 

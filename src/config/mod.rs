@@ -7,6 +7,7 @@
 //!
 //! Invariant: an effective [`Config`] is complete and consistent; nothing below asks again.
 
+mod access_log;
 mod doors;
 pub mod examine;
 mod files;
@@ -24,11 +25,13 @@ mod value;
 use crate::cli::{Args, Workers};
 use crate::connection::roster;
 use crate::http::request::{HEAD_BYTES_CEILING, HeadLimits};
+use crate::observe::log;
 use crate::server::{self, Listen, privileges, sandbox};
 use crate::shard::{self, Trusted};
 use crate::site::hosts::Hosts;
 use crate::site::{self as sites};
 use crate::storage::cache::Budget;
+use access_log::error_log;
 use doors::Doors;
 use files::{Document, Sources};
 use general::{bytes, seconds, trusted, workers};
@@ -72,6 +75,8 @@ pub struct Config {
     pub cache_size: u64,
     /// Bytes of the largest file that is kept in memory.
     pub cache_file_size_max: u64,
+    /// The error log.
+    log: log::Options,
     /// The addresses of sites that name none.
     general_listen: Vec<Listen>,
     /// Keys that the command line sets.
@@ -204,6 +209,7 @@ impl Config {
             head_bytes_max: to_usize(head_bytes_max),
             target_bytes_max: to_usize(target_bytes_max.min(head_bytes_max - 1)),
             cache_size,
+            log: error_log(args, &table)?,
             cache_file_size_max: cache_file_size_max.unwrap_or(cache_size / workers as u64 / general::CONTENT_PART),
             general_listen: doors.general,
             typed: print::typed(args),
@@ -227,6 +233,7 @@ impl Config {
             },
             privileges: self.privileges.clone(),
             sandbox: self.sandbox.clone(),
+            log: self.log.clone(),
             shard: shard::Options {
                 sites: self.sites.clone().into(),
                 hosts: self.hosts.clone().into(),

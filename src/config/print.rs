@@ -50,6 +50,7 @@ pub(super) fn typed(args: &Args) -> Vec<Typed> {
         is_typed("workers", "--workers", args.workers.is_some()),
         is_typed("read_timeout", "--read-timeout", args.read_timeout.is_some()),
         is_typed("checkalive", "--checkalive", args.checkalive.is_some()),
+        is_typed("log_level", "--verbose", args.verbose > 0),
         root,
     ];
     all.into_iter().flatten().collect()
@@ -125,6 +126,7 @@ impl Config {
         let number = |number: u64| Some(toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
         match key {
             "listen" => Some(addresses(&self.general_listen)),
+            "log_level" => Some(self.log.level.name().into()),
             "workers" => number(self.workers as u64),
             "read_timeout" => number(self.read_timeout.into()),
             "keepalive_timeout" => number(self.keepalive_timeout.into()),

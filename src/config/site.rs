@@ -50,7 +50,9 @@ pub(super) fn site(value: Value<'_>) -> Result<Written<'_>, Problem> {
     if let Some(value) = named_at {
         Hosts::new([(0, &names[..])]).map_err(|bad| value.wrong(bad))?;
     }
-    Ok(Written { names, named_at, listen: table.get("listen"), keys: keys(&table)?, locations: locations(&table)? })
+    let server_name = names.first().map(|name| Arc::from(name.as_str()));
+    let keys = PolicyKeys { server_name, ..keys(&table)? };
+    Ok(Written { names, named_at, listen: table.get("listen"), keys, locations: locations(&table)? })
 }
 
 /// The locations of a table.
@@ -108,6 +110,8 @@ pub(super) fn keys(table: &Table<'_>) -> Result<PolicyKeys, Problem> {
         etag: table.read("etag", |value| value.boolean())?,
         max_ranges: table.read("max_ranges", number(0, RANGES_CEILING))?,
         error_page: table.read("error_page", error_pages)?,
+        access_log: table.read("access_log", super::access_log::access_logs)?,
+        server_name: None,
     })
 }
 

@@ -274,7 +274,7 @@ impl<'a> Value<'a> {
 const MISSPELT_MAX_OF_THREE: usize = 1;
 
 /// `; did you mean ...?`, where something is near enough.
-fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
     let near = known.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate)).min();
     match near {
         Some((distance, candidate)) if distance * 3 <= candidate.len() * MISSPELT_MAX_OF_THREE => {

@@ -34,6 +34,27 @@ pub enum Close {
 }
 
 impl Close {
+    /// One word for it, in docs/logging.md.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Close::Finished => "finished",
+            Close::ByPeer => "by_peer",
+            Close::MidHead => "mid_head",
+            Close::Interrupted(Interrupt::TimedOut(phase)) => match phase {
+                Phase::Fresh | Phase::Head => "head_timeout",
+                Phase::Idle => "idle_timeout",
+                Phase::Send => "send_timeout",
+                Phase::Disk => "disk_timeout",
+                Phase::Linger => "linger_timeout",
+            },
+            Close::Interrupted(Interrupt::Draining) => "draining",
+            Close::Interrupted(Interrupt::Aborted) => "worker_died",
+            Close::CutShort => "cut_short",
+            Close::Distrusted => "distrusted",
+            Close::Socket(_) => "socket",
+        }
+    }
+
     /// Whether answers may wait in the outbox that can still be sent.
     pub(super) fn leaves_promises(&self) -> bool {
         matches!(self, Close::CutShort | Close::Interrupted(Interrupt::TimedOut(Phase::Disk)))

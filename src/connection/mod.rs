@@ -16,13 +16,14 @@ mod transfer;
 use crate::exchange::{self, Answer, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
 use crate::http::request::{self, Parse, RequestHead};
-use crate::observe::exchanged::{self, Unfinished};
+use crate::observe::exchanged::{self, Told, Unfinished};
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use close::Close;
 use inbox::{Fill, Inbox, narrow};
 use outbox::Outbox;
 use roster::{Interrupt, Phase, Place, Roster};
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -49,7 +50,7 @@ pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<
     }
     inbox.give_back(&shard.buffers);
     outbox.give_back(&shard.buffers);
-    tracing::debug!("connection closed: {close}");
+    tracing::debug!(client = ?stream.peer(), reason = close.reason(), "connection closed: {close}");
 }
 
 /// Answers gathered before they are sent and other connections have their turn.
@@ -70,7 +71,7 @@ async fn converse(
     }
     let mut gathered = 0;
     loop {
-        let (Answer { content, persistence, .. }, unfinished, head_bytes, request_content) =
+        let (content, persistence, head_bytes, request_content) =
             match request::parse(inbox.unread(), &shard.head_limits.get()) {
                 Ok(Parse::Partial) => {
                     outbox.flush(stream, place).await?;
@@ -80,24 +81,20 @@ async fn converse(
                 }
                 Ok(Parse::Complete(head)) => {
                     place.begin(Phase::Disk);
-                    let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
-                    let answer = place.guard(answering).await?;
-                    let unfinished = tell(Some(&head), &answer, place);
-                    (answer, unfinished, narrow(head.len), head.content)
+                    let answer = {
+                        let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
+                        place.guard(answering).await?
+                    };
+                    let (content, persistence) = tell(Some(&head), answer, &peer, place, inbox, outbox);
+                    (content, persistence, narrow(head.len), head.content)
                 }
                 Err(bad) => {
                     let answer = exchange::refuse(shard, &peer, bad, outbox.buffer(&shard.buffers));
-                    let unfinished = tell(None, &answer, place);
-                    (answer, unfinished, narrow(inbox.unread().len()), RequestContent::Present)
+                    let (content, persistence) = tell(None, answer, &peer, place, inbox, outbox);
+                    (content, persistence, narrow(inbox.unread().len()), RequestContent::Present)
                 }
             };
-        match unfinished {
-            None => send_content(stream, shard, place, outbox, content).await?,
-            // Boxed: idle connections would carry its state.
-            Some(unfinished) => {
-                Box::pin(send_and_tell(stream, shard, place, outbox, content, unfinished)).await?;
-            }
-        }
+        send_content(stream, shard, place, outbox, content).await?;
         inbox.consume(head_bytes as usize);
         if persistence == Persistence::Close {
             outbox.flush(stream, place).await?;
@@ -150,8 +147,7 @@ async fn await_head(
         Ok(Fill::End) if inbox.unread().is_empty() => Err(Close::ByPeer),
         Ok(Fill::End) => Err(Close::MidHead),
         Err(Close::Interrupted(Interrupt::TimedOut(Phase::Head))) if !inbox.unread().is_empty() => {
-            let answer = exchange::time_out(shard, peer, outbox.buffer(&shard.buffers));
-            tell(None, &answer, place);
+            tell_time_out(peer, shard, place, inbox, outbox);
             outbox.flush(stream, place).await?;
             close::linger(stream, shard, place).await?;
             Err(Close::Interrupted(Interrupt::TimedOut(Phase::Head)))
@@ -160,9 +156,61 @@ async fn await_head(
     }
 }
 
-/// Tells of an answer; gives what is to be ended when its content was sent.
-fn tell(head: Option<&RequestHead<'_>>, answer: &Answer, place: &Place) -> Option<Unfinished> {
-    exchanged::answered(head, answer.summary, place.next_request_begun(), answer.content.leaves_with_head())
+/// Answers 408. Apart from its caller, so that connections do not carry the answer.
+fn tell_time_out(peer: &Peer, shard: &Shard, place: &Place, inbox: &Inbox, outbox: &mut Outbox) {
+    let answer = exchange::time_out(shard, peer, outbox.buffer(&shard.buffers));
+    tell(None, answer, peer, place, inbox, outbox);
+}
+
+/// Tells of an answer; gives its content, which is followed to its end where that is still to be told.
+fn tell(
+    head: Option<&RequestHead<'_>>,
+    answer: Answer,
+    peer: &Peer,
+    place: &Place,
+    inbox: &Inbox,
+    outbox: &Outbox,
+) -> (Outgoing, Persistence) {
+    let summary = &answer.summary;
+    let told = Told {
+        head,
+        unparsed: if head.is_some() { &[] } else { inbox.unread() },
+        answer_head: outbox.last_head(summary.written_bytes, summary.head_bytes),
+        summary,
+        begun: place.next_request_begun(),
+        listener: peer.listener,
+        connection: if summary.logs.is_some() { place.number() } else { 0 },
+        connection_requests: place.count_request(),
+        request_id: Cell::new(None),
+    };
+    let content = match exchanged::answered(&told, answer.content.leaves_with_head()) {
+        None => answer.content,
+        Some(unfinished) => Outgoing::Followed(Box::new((answer.content, unfinished))),
+    };
+    (content, answer.persistence)
+}
+
+/// Tells how an exchange ended, also when its connection is dropped in the middle of it.
+struct Telling<'a> {
+    unfinished: Option<Unfinished>,
+    place: &'a Place,
+    /// Bytes that had been sent when its head was the next.
+    before: u64,
+}
+
+impl Telling<'_> {
+    /// `gathered_bytes` of it will be sent with the next flush.
+    fn end(&mut self, gathered_bytes: u64) {
+        if let Some(unfinished) = self.unfinished.take() {
+            unfinished.end((self.place.sent_bytes() + gathered_bytes).saturating_sub(self.before));
+        }
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.end(0);
+    }
 }
 
 /// Sends content that is told of when it was sent, or could not be.
@@ -171,15 +219,15 @@ async fn send_and_tell(
     shard: &Rc<Shard>,
     place: &Place,
     outbox: &mut Outbox,
-    content: Outgoing,
-    unfinished: Unfinished,
+    both: Box<(Outgoing, Unfinished)>,
 ) -> Result<(), Close> {
+    let (content, unfinished) = *both;
     // What was gathered before belongs to other answers; its own head is gathered too.
     let before = place.sent_bytes() + outbox.gathered_bytes() - unfinished.head_bytes();
+    let mut telling = Telling { unfinished: Some(unfinished), place, before };
     let outcome = send_content(stream, shard, place, outbox, content).await;
     // What is gathered when a send failed is never sent.
-    let gathered_bytes = if outcome.is_ok() { outbox.gathered_bytes() } else { 0 };
-    unfinished.end((place.sent_bytes() + gathered_bytes).saturating_sub(before));
+    telling.end(if outcome.is_ok() { outbox.gathered_bytes() } else { 0 });
     outcome
 }
 
@@ -192,6 +240,8 @@ async fn send_content(
 ) -> Result<(), Close> {
     match content {
         Outgoing::Nothing => Ok(()),
+        // Boxed, as below: idle connections would carry its state.
+        Outgoing::Followed(both) => Box::pin(send_and_tell(stream, shard, place, outbox, both)).await,
         Outgoing::Piece(piece) => send_piece(stream, shard, place, outbox, piece).await,
         // Boxed, as below: few answers have parts, and every connection would carry their state.
         Outgoing::Pieces(pieces) => Box::pin(send_pieces(stream, shard, place, outbox, pieces)).await,

@@ -34,6 +34,13 @@ impl Outbox {
         &mut self.buffer
     }
 
+    /// The head that stands in the last `written_bytes` of what waits.
+    pub(super) fn last_head(&self, written_bytes: u32, head_bytes: u32) -> &[u8] {
+        let start = self.buffer.len().saturating_sub(written_bytes as usize);
+        let written = &self.buffer[start..];
+        &written[..written.len().min(head_bytes as usize)]
+    }
+
     /// Bytes that wait in it.
     pub(super) fn gathered_bytes(&self) -> u64 {
         self.buffer.len() as u64

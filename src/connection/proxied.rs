@@ -23,7 +23,8 @@ pub(super) async fn client(
     let service = shard.served(peer.listener).service;
     if !service.trusts(peer) {
         if service.admits_message() {
-            tracing::info!(peer = ?peer.address, "closed: it is not one of the proxies of `real_ip_from`");
+            let reason = "no_proxy";
+            tracing::info!(peer = ?peer.address, reason, "closed: it is not one of the proxies of `real_ip_from`");
         }
         return Err(Close::Distrusted);
     }
@@ -52,7 +53,7 @@ pub(super) async fn client(
             }
             Err(bad) => {
                 if service.admits_message() {
-                    tracing::info!(peer = ?peer.address, "closed: {bad}");
+                    tracing::info!(peer = ?peer.address, reason = "proxy_header", "closed: {bad}");
                 }
                 return Err(Close::Distrusted);
             }

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
@@ -99,6 +100,8 @@ impl Roster {
             waker: Cell::new(None),
             sent_bytes: Cell::new(0),
             request_begun: Cell::new(Instant::now()),
+            number: Cell::new(0),
+            requests: Cell::new(0),
         });
         let key = self.watches.borrow_mut().insert(watch.clone());
         Place { roster: self.clone(), watch, key }
@@ -187,7 +190,13 @@ struct Watch {
     waker: Cell<Option<Waker>>,
     sent_bytes: Cell<u64>,
     request_begun: Cell<Instant>,
+    /// Its number among all connections, once somebody has asked for it.
+    number: Cell<u64>,
+    requests: Cell<u32>,
 }
+
+/// Numbers of connections that were given out.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl Watch {
     fn wake(&self) {
@@ -236,6 +245,21 @@ impl Place {
     /// has begun when this is asked.
     pub(super) fn next_request_begun(&self) -> Instant {
         self.watch.request_begun.replace(Instant::now())
+    }
+
+    /// Counts one more request; gives how many there were.
+    pub(super) fn count_request(&self) -> u32 {
+        self.watch.requests.set(self.watch.requests.get().saturating_add(1));
+        self.watch.requests.get()
+    }
+
+    /// A number that no other connection of the process has. It is given out when it is first asked for, for all cores
+    /// would meet in it with each connection.
+    pub(super) fn number(&self) -> u64 {
+        if self.watch.number.get() == 0 {
+            self.watch.number.set(1 + NUMBERS.fetch_add(1, Ordering::Relaxed));
+        }
+        self.watch.number.get()
     }
 
     /// Waits for `future`, but not past the deadline of the phase. It takes what can be moved (pin

@@ -60,8 +60,10 @@ impl Reading {
 
 fn cut_short(fault: &ReadFault) -> Close {
     match fault {
-        ReadFault::Changed => tracing::info!("a transfer was cut short: the file changed"),
-        ReadFault::Failed(error) => tracing::error!("a transfer was cut short: reading failed: {error}"),
+        ReadFault::Changed => tracing::info!(reason = "changed", "a transfer was cut short: the file changed"),
+        ReadFault::Failed(error) => {
+            tracing::error!(reason = "disk", "a transfer was cut short: reading failed: {error}")
+        }
     }
     Close::CutShort
 }

@@ -96,6 +96,11 @@ impl<'a> Fields<'a> {
         self.first_line[name as usize] != ABSENT
     }
 
+    /// All lines as they came, the empty one at the end too.
+    pub fn section(&self) -> &'a [u8] {
+        self.section
+    }
+
     /// The values of all lines of the field, in order; they form one list (RFC 9110 §5.3).
     pub fn values(&self, name: FieldName) -> Values<'a> {
         let start = self.first_line[name as usize];
@@ -109,6 +114,23 @@ impl<'a> Fields<'a> {
         let value = values.next()?;
         if values.more { None } else { Some(value) }
     }
+}
+
+/// The values of all lines named `name` (in lower case) in a field section, in order; for fields that this server does not act on.
+pub fn values_of<'a>(section: &'a [u8], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = section;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let line_end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let (line, behind) = rest.split_at(line_end);
+            rest = behind;
+            // A colon in the right place settles most lines.
+            if line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name) {
+                return Some(trim_whitespace(line[name.len() + 1..].trim_ascii_end()));
+            }
+        }
+        None
+    })
 }
 
 /// Iterator of [`Fields::values`].
@@ -167,6 +189,15 @@ mod tests {
         assert_eq!(fields.only(FieldName::Range), Some(&b"bytes=0-"[..]));
         assert!(!fields.has(FieldName::IfRange));
         assert_eq!(fields.values(FieldName::IfRange).count(), 0);
+    }
+
+    #[test]
+    fn any_field_is_found_by_its_name() {
+        let section = b"Host: a\r\nUser-Agent:  b \r\nReferer:\r\nuser-agent: c\r\nX-Referer: d\r\n\r\n";
+        for (name, expected) in [("user-agent", &["b", "c"][..]), ("referer", &[""]), ("agent", &[]), ("x", &[])] {
+            let values: Vec<_> = values_of(section, name.as_bytes()).map(String::from_utf8_lossy).collect();
+            assert_eq!(values, expected, "{name}");
+        }
     }
 
     #[test]

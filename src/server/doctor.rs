@@ -1,13 +1,13 @@
 //! Looks at all that a start or a reload would stumble over, and reports every finding instead of the first.
 //!
-//! Order: document roots · password files · direct reads · the process and the kernel · ports · the clock. The checks are those of
+//! Order: document roots · password files · logs · direct reads · the process and the kernel · ports · the clock. The checks are those of
 //! [`preflight`] and [`listen`], run to the end.
 //!
 //! Invariant: a finding is an error exactly when a start (or a reload) would be refused for it, or could not serve what is configured.
 
 use super::privileges::Identity;
 use super::reach::{self, Account, Reach, Want};
-use super::{Options, StartError, listen, preflight, sandbox};
+use super::{Options, StartError, listen, logs, preflight, sandbox};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fmt::{self, Write};
@@ -155,6 +155,7 @@ pub fn examine(options: &Options, occasion: Occasion) -> Vec<Finding> {
         let good = Finding::new(Level::Ok, "password file", &format!("{}: can be read", file.display()));
         findings.push(of_account(good, account, file, Want::File));
     }
+    findings.extend(logs::check(options).iter().map(|outcome| Finding::of("log", outcome)));
     if occasion != Occasion::Reload {
         findings.extend(preflight::process(options).map(|(topic, outcome)| Finding::of(topic, &outcome)));
     }

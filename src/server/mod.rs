@@ -3,7 +3,7 @@
 //! [`run`] in order: [`listen`] opens the sockets, [`privileges`] gives up the rights that took,
 //! [`preflight`] checks what the kernel and the administrator must grant to who is left,
 //! [`supervise`] starts one [`worker`] a core, watches them, and stops them when a [`signal`] says so; or gives them an
-//! [`order`] to serve something else, by other [`doors`]. [`ring`] sets the flags of their rings, [`sandbox`] what their
+//! [`order`] to serve something else, by other [`doors`]. [`logs`] opens what is written to, [`ring`] sets the flags of their rings, [`sandbox`] what their
 //! threads may reach. [`doctor`] looks at the same things without serving.
 //!
 //! Invariant: every failure to start is one line that names the cause and the remedy.
@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod doors;
 mod holder;
 pub mod listen;
+pub mod logs;
 mod notify;
 pub mod order;
 pub mod post;
@@ -33,6 +34,7 @@ mod fault;
 mod fault;
 
 use crate::connection::roster;
+use crate::observe::log;
 use crate::shard;
 use crate::site;
 use crate::storage::memory;
@@ -58,6 +60,8 @@ pub struct Options {
     pub privileges: privileges::Options,
     /// What the threads of workers may reach.
     pub sandbox: sandbox::Options,
+    /// The error log.
+    pub log: log::Options,
     /// What each worker serves, and within which bounds. Its listeners are those of `listen`.
     pub shard: shard::Options,
 }
@@ -152,6 +156,8 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     // From here on nothing needs root: what is checked below is checked for the user that serves.
     identity.take_on(&options.privileges)?;
     preflight::check(&options)?;
+    let logs = logs::open(&options)?;
+    logs.take_effect()?;
     fault::start();
-    supervise::run(options, listeners, numbers, signals, reload)
+    supervise::run(options, logs, listeners, numbers, signals, reload)
 }

@@ -4,7 +4,7 @@
 //! Order: the document roots · limits of the process · kernel and /proc · io_uring. A start stops at the first that fails; the
 //! [`doctor`](super::doctor) goes through all of them.
 
-use super::{Options, StartError, privileges};
+use super::{Options, StartError, logs, privileges};
 use crate::storage::root::Root;
 use rustix::io::Errno;
 use rustix::io_uring::{io_uring_params, io_uring_setup};
@@ -103,7 +103,8 @@ const DESCRIPTORS_OF_CLIENTS_MIN: u64 = 8;
 pub(super) fn descriptors_needed(options: &Options) -> u64 {
     let roots = options.roots().len() as u64;
     let of_worker = DESCRIPTORS_OF_WORKER + roots + DESCRIPTORS_OF_LISTENER * options.listen.len() as u64;
-    DESCRIPTORS_OF_PROCESS + options.workers as u64 * of_worker + DESCRIPTORS_OF_CLIENTS_MIN
+    let logs = logs::destinations(options).len() as u64;
+    DESCRIPTORS_OF_PROCESS + logs + options.workers as u64 * of_worker + DESCRIPTORS_OF_CLIENTS_MIN
 }
 
 fn check_descriptors(limit: Rlimit, options: &Options) -> Outcome {

@@ -1,11 +1,12 @@
 //! A changed configuration, taken over while the server serves.
 //!
 //! Order: the configuration is read anew · what cannot change while the server runs is told of · roots are looked at, new
-//! listeners opened · every worker prepares · all commit.
+//! logs and listeners opened · every worker prepares · all commit.
 //!
 //! Invariant: until all workers can serve the new configuration nothing has changed, and what was opened for it is closed again.
 
 use super::listen::{Change, Listeners};
+use super::logs::{self, OpenLogs};
 use super::sandbox::Sandbox;
 use super::{Options, StartError, preflight};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub struct Prepared {
     pub options: Arc<Options>,
     /// What becomes of the listeners.
     pub change: Change,
+    /// Its logs, open.
+    pub logs: OpenLogs,
 }
 
 /// Makes `options` fit for a server that runs with `running` already.
@@ -30,9 +33,10 @@ pub fn prepare(running: &Options, listeners: &Listeners, mut options: Options) -
         options.privileges = running.privileges.clone();
     }
     preflight::check_roots(&options)?;
+    let logs = logs::open(&options)?;
     // Whoever reloads is the user that serves: what it makes is its own.
     let change = listeners.prepare(&options, None)?;
-    Ok(Prepared { options: Arc::new(options), change })
+    Ok(Prepared { options: Arc::new(options), change, logs })
 }
 
 /// Whether threads that were started with the options `running` may serve others: their sandbox allows all that is to be read.

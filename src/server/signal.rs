@@ -1,11 +1,12 @@
 //! Signals as flags, and one descriptor to wait on.
 //!
-//! SIGTERM and SIGINT ask for a stop, and a second one ends the process at once. SIGHUP is noted.
+//! SIGTERM and SIGINT ask for a stop, and a second one ends the process at once. SIGHUP is noted, SIGUSR1 begins
+//! the logs anew.
 //! SIGPIPE is ignored by the Rust runtime before `main`: a peer that is gone is an error of its
 //! socket, not the end of the server.
 
 use super::StartError;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Signals {
     stop: Arc<AtomicBool>,
     hangup: Arc<AtomicBool>,
+    reopen: Arc<AtomicBool>,
     pipe: UnixStream,
 }
 
@@ -28,6 +30,7 @@ impl Signals {
         let register = || -> std::io::Result<Signals> {
             let stop = Arc::new(AtomicBool::new(false));
             let hangup = Arc::new(AtomicBool::new(false));
+            let reopen = Arc::new(AtomicBool::new(false));
             let (pipe, sender) = UnixStream::pair()?;
             pipe.set_nonblocking(true)?;
             for signal in [SIGTERM, SIGINT] {
@@ -36,9 +39,11 @@ impl Signals {
                 signal_hook::flag::register(signal, stop.clone())?;
                 signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
             }
-            signal_hook::flag::register(SIGHUP, hangup.clone())?;
-            signal_hook::low_level::pipe::register(SIGHUP, sender)?;
-            Ok(Signals { stop, hangup, pipe })
+            for (signal, flag) in [(SIGHUP, &hangup), (SIGUSR1, &reopen)] {
+                signal_hook::flag::register(signal, flag.clone())?;
+                signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
+            }
+            Ok(Signals { stop, hangup, reopen, pipe })
         };
         register().map_err(|error| StartError(format!("signals cannot be handled: {error}")))
     }
@@ -51,6 +56,11 @@ impl Signals {
     /// Whether SIGHUP came since the last call.
     pub fn take_hangup(&self) -> bool {
         self.hangup.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether SIGUSR1 came since the last call.
+    pub fn take_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 
     /// What becomes readable when a signal comes; [`Signals::clear`] makes it wait again.

@@ -6,11 +6,13 @@
 
 use super::doors::Entrance;
 use super::listen::{Change, Listener, Listeners};
+use super::logs::OpenLogs;
 use super::order::Order;
 use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
 use super::worker::{Ending, Report};
 use super::{Address, Options, Reload, StartError, notify, reload, ring, sandbox};
+use crate::observe::journal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -22,12 +24,13 @@ use std::time::{Duration, Instant};
 /// Runs the workers until a signal says stop. `numbers` are those of the options' listeners.
 pub fn run(
     options: Options,
+    logs: OpenLogs,
     listeners: Listeners,
     numbers: Vec<Option<u16>>,
     signals: Signals,
     reload: Reload<'_>,
 ) -> Result<(), StartError> {
-    let mut crew = Crew::start(Arc::new(options), listeners, numbers)?;
+    let mut crew = Crew::start(Arc::new(options), logs, listeners, numbers)?;
     crew.wait_until_ready(&signals)?;
     announce(&crew.options, crew.serving());
     tracing::debug!("{} workers run; flags of their rings: {}", crew.options.workers, ring::describe());
@@ -41,6 +44,9 @@ pub fn run(
         crew.wait(&signals, crew.time_to_next_look());
         crew.take_events();
         crew.look_after();
+        if signals.take_reopen() {
+            journal::reopen();
+        }
         if signals.take_hangup() {
             crew.reload(reload, &signals);
         }
@@ -73,6 +79,8 @@ fn announce<'a>(options: &Options, serving: impl Iterator<Item = (usize, &'a Lis
 struct Crew {
     /// What is served now.
     options: Arc<Options>,
+    /// Its logs.
+    logs: OpenLogs,
     listeners: Listeners,
     /// Those of the options' listeners.
     numbers: Vec<Option<u16>>,
@@ -96,7 +104,12 @@ const STOP_MARGIN: Duration = Duration::from_secs(2);
 const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Crew {
-    fn start(options: Arc<Options>, listeners: Listeners, numbers: Vec<Option<u16>>) -> Result<Crew, StartError> {
+    fn start(
+        options: Arc<Options>,
+        logs: OpenLogs,
+        listeners: Listeners,
+        numbers: Vec<Option<u16>>,
+    ) -> Result<Crew, StartError> {
         let fail = |error: std::io::Error| StartError(format!("the workers cannot be started: {error}"));
         let (sender, events) = channel();
         let (bell, ringer) = UnixStream::pair().map_err(fail)?;
@@ -105,8 +118,18 @@ impl Crew {
         let reporter = Reporter { events: sender, bell: Arc::new(ringer) };
         let cpus = allowed_cpus();
         let posts = (0..options.workers).map(|index| Post::new(index, cpus[index % cpus.len()])).collect();
-        let mut crew =
-            Crew { options, listeners, numbers, posts, events, reporter, bell, last_look: Instant::now(), orders: 0 };
+        let mut crew = Crew {
+            options,
+            logs,
+            listeners,
+            numbers,
+            posts,
+            events,
+            reporter,
+            bell,
+            last_look: Instant::now(),
+            orders: 0,
+        };
         for index in 0..crew.posts.len() {
             crew.start_worker(index).map_err(fail)?;
         }
@@ -234,7 +257,7 @@ impl Crew {
     }
 
     fn change_to(&mut self, prepared: reload::Prepared, signals: &Signals) -> Result<(), String> {
-        let reload::Prepared { options, change } = prepared;
+        let reload::Prepared { options, change, logs } = prepared;
         // What a thread was once confined to, it stays confined to.
         let fits = self.posts.iter().filter_map(Post::confined_by).all(|running| reload::fits(running, &options));
         let outcome = if fits {
@@ -248,6 +271,10 @@ impl Crew {
             return Err(why);
         }
         let opened: Vec<u16> = change.opened().map(|(number, _)| number).collect();
+        if let Err(StartError(why)) = logs.take_effect() {
+            tracing::warn!("{why}; messages go where they went");
+        }
+        self.logs = logs;
         self.options = options;
         self.numbers.clone_from(&change.numbers);
         // The workers hold copies of what is gone: its sockets listen until they have taken what waits there.

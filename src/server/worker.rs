@@ -15,6 +15,7 @@ use super::sandbox::Sandbox;
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
 use crate::engine;
+use crate::observe::access;
 use crate::shard::{Service, Shard};
 use crate::socket::{Listener, Stream, tasks};
 use crate::storage::root::Denied;
@@ -95,8 +96,9 @@ pub enum Ending {
 }
 
 /// Serves until told to stop.
-/// Serves until told to stop.
 pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report) + Clone + 'static) -> Ending {
+    // Dropped behind the executor, also by a panic: the last lines are those of the connections that end with it.
+    let _last_lines = LastLines;
     // Before there is an executor: the threads of its pool have what this thread has.
     let confined = match Sandbox::of(&assignment.options).map_or(Ok(false), |sandbox| sandbox.enter()) {
         Ok(confined) => confined,
@@ -118,6 +120,15 @@ pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report) + Clon
             executor.run(work(assignment, pulse, report, confined)).unwrap_or_else(Ending::Failed)
         }
         Err(error) => Ending::Failed(format!("the executor cannot be made: {error}")),
+    }
+}
+
+/// Hands over what the access logs of this worker still hold.
+struct LastLines;
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        access::finish();
     }
 }
 
@@ -175,6 +186,8 @@ async fn work(
     let worker =
         Worker { shard, roster, doors, drain_timeout: Cell::new(options.drain_timeout), relieved: Cell::default() };
     worker.serve(&options, &service, &entrances, prepared);
+    // A reload puts others in their place, and then they are to end.
+    drop((options, service));
     report(Report::Ready);
 
     // What is raced against the stop never ends by itself; if it panics, the worker dies of it, so
@@ -321,6 +334,7 @@ async fn beat(worker: &Worker, pulse: &Pulse) {
     loop {
         sleep(until_next_second()).await;
         worker.shard.clock.tick();
+        access::tick();
         worker.roster.tick();
         worker.doors.forget_gone();
         pulse.beat();

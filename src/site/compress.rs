@@ -11,6 +11,7 @@ use crate::http::respond::RepresentationMetadata;
 use crate::http::validator::Validators;
 use crate::storage::pool;
 use crate::storage::shared::{Filling, SharedContent};
+use std::cell::Cell;
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -77,8 +78,13 @@ pub(super) async fn make(catalogue: &Catalogue, key: Key, source: &Known) -> Mad
         validators,
         ..plain.metadata.clone()
     };
-    let representation =
-        Rc::new(Representation { metadata, body, fields: plain.fields.clone(), ranges_max: plain.ranges_max });
+    let representation = Rc::new(Representation {
+        metadata,
+        body,
+        fields: plain.fields.clone(),
+        ranges_max: plain.ranges_max,
+        is_new: Cell::new(false),
+    });
     // What may have changed without its times changing is for this client only.
     if !source.unsettled {
         let known = Known::of_coding(representation.clone(), source.identity);

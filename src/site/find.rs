@@ -56,7 +56,8 @@ impl Site {
             return Step::Found(Located::Refused(Refusal::NotFound));
         }
         if policy.hides(path) {
-            tracing::debug!(path = %path.as_bytes().escape_ascii(), "hidden: a name begins with a dot");
+            let path = path.as_bytes().escape_ascii();
+            tracing::debug!(%path, reason = "hidden", "hidden: a name begins with a dot");
             return Step::Found(Located::Refused(Refusal::NotFound));
         }
         if !policy.try_files.is_empty() {
@@ -199,20 +200,40 @@ impl Site {
     fn tell_refusal(&self, path: &SitePath<'_>, policy: &Policy, errno: Errno) {
         let path = path.as_bytes().escape_ascii();
         if is_absence(errno) {
-            tracing::debug!(%path, "not found");
+            tracing::debug!(%path, reason = "not_found", "not found");
         } else if self.catalogue.throttle.admits() {
             match errno {
-                Errno::XDEV => tracing::warn!(%path, "not served: a symbolic link leads out of the document root"),
-                Errno::LOOP if policy.symlinks == Symlinks::Deny => {
-                    tracing::warn!(%path, "not served: a symbolic link, and `symlinks` is \"deny\"");
+                Errno::XDEV => {
+                    let reason = "symlink_outside";
+                    tracing::warn!(%path, reason, "not served: a symbolic link leads out of the document root");
                 }
-                Errno::LOOP => tracing::warn!(%path, "not served: symbolic links go in circles"),
-                CONFINED => tracing::info!(
-                    %path,
-                    "not served: it lies outside of what workers may read; name its directory in `sandbox_read`"
-                ),
-                NOT_REGULAR => tracing::warn!(%path, "not served: neither a regular file nor a directory"),
-                _ => tracing::warn!(%path, "not served: {}", std::io::Error::from(errno)),
+                Errno::LOOP if policy.symlinks == Symlinks::Deny => {
+                    let reason = "symlink_denied";
+                    tracing::warn!(%path, reason, "not served: a symbolic link, and `symlinks` is \"deny\"");
+                }
+                Errno::LOOP => {
+                    tracing::warn!(%path, reason = "symlink_loop", "not served: symbolic links go in circles");
+                }
+                CONFINED => {
+                    let reason = "sandbox";
+                    tracing::info!(
+                        %path,
+                        reason,
+                        "not served: it lies outside of what workers may read; name its directory in `sandbox_read`"
+                    );
+                }
+                NOT_REGULAR => {
+                    let reason = "special_file";
+                    tracing::warn!(%path, reason, "not served: neither a regular file nor a directory");
+                }
+                _ => {
+                    let reason = match Refusal::from(errno) {
+                        Refusal::Forbidden => "permission",
+                        Refusal::Exhausted => "exhausted",
+                        Refusal::NotFound | Refusal::Broken => "disk",
+                    };
+                    tracing::warn!(%path, reason, "not served: {}", std::io::Error::from(errno));
+                }
             }
         }
     }

@@ -114,10 +114,7 @@ impl Gate {
                 self.verified.remember(key, tick);
                 Pass::Granted
             }
-            Some(false) => {
-                tracing::debug!(user = %name.escape_debug(), "refused: no such user, or another password");
-                Pass::Denied
-            }
+            Some(false) => Pass::Denied,
         }
     }
 
@@ -144,6 +141,11 @@ impl Gate {
             }
         }
     }
+}
+
+/// The name in these credentials, for the log; empty where there is none.
+pub fn user_of(authorization: Option<&[u8]>) -> String {
+    authorization.and_then(Credentials::parse_basic).map(|credentials| credentials.name).unwrap_or_default()
 }
 
 fn version_of(path: &Path) -> std::io::Result<Version> {

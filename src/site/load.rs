@@ -73,8 +73,13 @@ impl Site {
         };
         let fields = loading.policy.fields(loading.own_path, Some(&loading.media_type));
         let ranges_max = loading.policy.max_ranges;
-        let representation =
-            Rc::new(Representation { metadata: loading.metadata(&identity), body, fields, ranges_max });
+        let representation = Rc::new(Representation {
+            metadata: loading.metadata(&identity),
+            body,
+            fields,
+            ranges_max,
+            is_new: Cell::new(true),
+        });
         let known = loading.known(Some(representation.clone()), identity);
         self.catalogue.remember(KeyOf::new(self.number, loading.path, loading.coding), known);
         Ok(Located::Representation(representation))
@@ -225,8 +230,8 @@ fn tell_read_fault(catalogue: &Catalogue, path: &SitePath<'_>, fault: &ReadFault
     }
     let path = path.as_bytes().escape_ascii();
     match fault {
-        ReadFault::Changed => tracing::info!(%path, "the file changed while it was read"),
-        ReadFault::Failed(error) => tracing::error!(%path, "reading failed: {error}"),
+        ReadFault::Changed => tracing::info!(%path, reason = "changed", "the file changed while it was read"),
+        ReadFault::Failed(error) => tracing::error!(%path, reason = "disk", "reading failed: {error}"),
     }
 }
 

@@ -37,6 +37,7 @@ use crate::http::request::RequestHead;
 use crate::http::respond::{RepresentationMetadata, SiteFields};
 use crate::http::status::Status;
 use crate::http::target::SitePath;
+use crate::observe::access::AccessLog;
 use crate::storage::file::OpenFile;
 use crate::storage::refusal::Refusal;
 use crate::storage::root::Root;
@@ -46,6 +47,7 @@ use core::net::IpAddr;
 use gate::{BasicAuth, Gate, Pass};
 use policy::{Location, Policies, Policy, PolicyKeys};
 use rule::RequestParts;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -71,6 +73,11 @@ impl Options {
     /// Every root that a path of the site may be looked up in.
     pub fn roots(&self) -> impl Iterator<Item = &Arc<Path>> {
         self.places().filter_map(|keys| keys.root.as_ref()?.as_ref())
+    }
+
+    /// Every access log of the site.
+    pub fn access_logs(&self) -> impl Iterator<Item = &AccessLog> {
+        self.places().filter_map(|keys| keys.access_log.as_deref()).flatten()
     }
 
     /// Every password file of the site.
@@ -159,6 +166,15 @@ pub struct Representation {
     pub fields: SiteFields,
     /// Ranges of one request that are answered.
     pub ranges_max: usize,
+    /// Whether no answer had it yet.
+    pub is_new: Cell<bool>,
+}
+
+impl Representation {
+    /// Whether this answer is the one for which it was read; so is each of a file that is read while it is sent.
+    pub fn take_novelty(&self) -> bool {
+        self.is_new.replace(false) || matches!(self.body, Body::File(_))
+    }
 }
 
 /// Where the bytes of a representation are.
@@ -211,6 +227,11 @@ impl Site {
         self.policies.of(path)
     }
 
+    /// What holds where there is no path.
+    pub fn general_policy(&self) -> &Policy {
+        self.policies.general()
+    }
+
     /// What the asked path leads to, under `policy`, which is that of the path.
     pub async fn locate(&self, policy: &Policy, asked: &Asked<'_>) -> Located {
         let is_read = matches!(asked.head.method, Method::Get | Method::Head);
@@ -235,7 +256,8 @@ impl Site {
                 return match redirect.to.expand_location(&captures, &parts) {
                     Ok(location) => Located::Elsewhere(redirect.status, Rc::from(location)),
                     Err(why) => {
-                        tracing::debug!("not redirected: {why:?}");
+                        let path = asked.path.as_bytes().escape_ascii();
+                        tracing::debug!(%path, reason = "redirect", "not redirected: {why:?}");
                         Located::Failed(why.status())
                     }
                 };
@@ -245,7 +267,11 @@ impl Site {
             None => asked.path.clone(),
             Some(Some(path)) => path,
             // Decoded segments can climb only where a capture held what a rule did not expect.
-            Some(None) => return Located::Refused(Refusal::NotFound),
+            Some(None) => {
+                let path = asked.path.as_bytes().escape_ascii();
+                tracing::debug!(%path, reason = "rewrite", "refused: what `rewrite` makes of it is no path");
+                return Located::Refused(Refusal::NotFound);
+            }
         };
         for _ in 0..PATHS_MAX {
             let policy = self.policies.of(&path);
@@ -259,7 +285,8 @@ impl Site {
         }
         if self.catalogue.throttle.admits() {
             let path = asked.path.as_bytes().escape_ascii();
-            tracing::error!(%path, "not served: try_files leads from path to path without an end");
+            let reason = "try_files_loop";
+            tracing::error!(%path, reason, "not served: try_files leads from path to path without an end");
         }
         Located::Refused(Refusal::Broken)
     }
@@ -267,20 +294,36 @@ impl Site {
     /// Whatever keeps this client from this path, whether or not something is there.
     async fn stopped(&self, policy: &Policy, asked: &Asked<'_>) -> Option<Located> {
         if policy.addresses.as_ref().is_some_and(|rules| !rules.admits(asked.client)) {
-            tracing::debug!(client = ?asked.client, "refused: its address is not allowed");
+            let path = asked.path.as_bytes().escape_ascii();
+            tracing::debug!(%path, client = ?asked.client, reason = "address", "refused: its address is not allowed");
             return Some(Located::Refused(Refusal::Forbidden));
         }
         if asked.head.method == Method::Options {
             // Before the password: a preflight carries none.
             let allowed = policy.cors.as_ref().is_some_and(|cors| cors.preflight(&asked.head.fields).is_some());
+            if !allowed {
+                let path = asked.path.as_bytes().escape_ascii();
+                tracing::debug!(%path, reason = "cors", "refused: no preflight that `cors` allows");
+            }
             return Some(if allowed { Located::Preflight } else { Located::NotAllowed });
         }
         let auth = policy.basic_auth.as_ref()?;
         let authorization = asked.head.fields.only(FieldName::Authorization);
         match self.gate.pass(auth, authorization, &self.catalogue.checking, asked.now.tick).await {
             Pass::Granted => None,
-            Pass::Denied => Some(Located::Unauthorized(auth.clone())),
-            Pass::Busy => Some(Located::Refused(Refusal::Exhausted)),
+            Pass::Denied => {
+                let path = asked.path.as_bytes().escape_ascii();
+                let user = gate::user_of(authorization);
+                tracing::debug!(%path, user, reason = "password", "refused: no such user, or another password, or none");
+                Some(Located::Unauthorized(auth.clone()))
+            }
+            Pass::Busy => {
+                if self.catalogue.throttle.admits() {
+                    let path = asked.path.as_bytes().escape_ascii();
+                    tracing::info!(%path, reason = "password_busy", "refused: too many passwords are being checked");
+                }
+                Some(Located::Refused(Refusal::Exhausted))
+            }
         }
     }
 
@@ -298,7 +341,7 @@ impl Site {
             _ => {
                 if self.catalogue.throttle.admits() {
                     let path = path.as_bytes().escape_ascii();
-                    tracing::warn!(%path, "the document for {} is not there", status.code());
+                    tracing::warn!(%path, reason = "error_page", "the document for {} is not there", status.code());
                 }
                 None
             }

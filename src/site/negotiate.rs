@@ -183,7 +183,7 @@ impl Site {
         if self.catalogue.throttle.admits() {
             let path = path.as_bytes().escape_ascii();
             let (extension, error) = (coding.extension(), std::io::Error::from(errno));
-            tracing::warn!(%path, "the file beside it that ends in {extension} is not served: {error}");
+            tracing::warn!(%path, reason = "sibling", "the file beside it that ends in {extension} is not served: {error}");
         }
     }
 

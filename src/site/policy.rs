@@ -16,6 +16,7 @@ use crate::http::coding::Coding;
 use crate::http::media_type;
 use crate::http::respond::SiteFields;
 use crate::http::target::SitePath;
+use crate::observe::access::{AccessLog, Logs};
 use crate::storage::root::Symlinks;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -48,6 +49,8 @@ macro_rules! keys {
             pub is_open: bool,
             /// All codings besides the file itself, best first.
             pub codings: Box<[Coding]>,
+            /// What writes the access logs, where there are any.
+            pub logs: Option<Rc<Logs>>,
             /// What answers without a representation say, where that is the same for all paths.
             general_fields: Option<SiteFields>,
         }
@@ -58,6 +61,7 @@ macro_rules! keys {
                     $($name: keys.$name.unwrap_or_else(|| $default),)*
                     is_open: false,
                     codings: Box::default(),
+                    logs: None,
                     general_fields: None,
                 };
                 policy.is_open = policy.redirect.is_empty()
@@ -70,6 +74,7 @@ macro_rules! keys {
                 // Copies of this core's own: a pattern keeps scratch memory, for which cores would wait in turn.
                 policy.redirect = policy.redirect.iter().cloned().collect();
                 policy.rewrite = policy.rewrite.iter().cloned().collect();
+                policy.logs = Logs::new(&policy.access_log, &policy.server_name);
                 policy.codings = policy.precompressed.iter().chain(&*policy.compress).copied().collect();
                 policy
             }
@@ -126,6 +131,10 @@ keys! {
     max_ranges: usize = 16;
     /// Documents to send with errors.
     error_page: Arc<ErrorPages> = Arc::default();
+    /// Where exchanges are logged.
+    access_log: Arc<[AccessLog]> = Arc::from([]);
+    /// The first name of the site; no key of its own.
+    server_name: Arc<str> = Arc::from("");
 }
 
 /// What is sent of a directory without an index file.
@@ -235,6 +244,11 @@ impl Policies {
         locations.sort_by_key(|location| std::cmp::Reverse(location.path.literal_bytes()));
         let base = Rc::new(Policy::new(keys.clone()));
         Policies { base, keys, locations, merged: RefCell::default(), matching: RefCell::default() }
+    }
+
+    /// What holds for paths that no location is for.
+    pub fn general(&self) -> &Policy {
+        &self.base
     }
 
     /// What holds for `path`.

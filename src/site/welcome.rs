@@ -6,6 +6,7 @@ use crate::http::respond::{RepresentationMetadata, SiteFields};
 use crate::http::target::SitePath;
 use crate::http::validator::Validators;
 use crate::storage::refusal::Refusal;
+use std::cell::Cell;
 use std::rc::Rc;
 
 const PAGE: &str = include_str!("welcome.html");
@@ -33,5 +34,6 @@ pub(super) fn locate(path: &SitePath<'_>) -> Located {
         body,
         fields: SiteFields::default(),
         ranges_max: RANGES_MAX,
+        is_new: Cell::new(false),
     }))
 }

@@ -98,11 +98,23 @@ fn open(path_fd: &OwnedFd, is_small: bool) -> Result<(OwnedFd, bool), Errno> {
     if !is_small {
         match rustix::fs::open(&path, FLAGS | OFlags::DIRECT, Mode::empty()) {
             // A file system without direct reads.
-            Err(Errno::INVAL) => {}
+            Err(Errno::INVAL) => tell_once(),
             settled => return Ok((settled?, true)),
         }
     }
     Ok((rustix::fs::open(&path, FLAGS, Mode::empty())?, false))
+}
+
+/// An administrator who wonders where the page cache goes is told, once.
+fn tell_once() {
+    static TOLD: std::sync::Once = std::sync::Once::new();
+    TOLD.call_once(|| {
+        let reason = "no_direct_reads";
+        tracing::info!(
+            reason,
+            "the file system of a root has no direct reads (O_DIRECT): its large files go through the page cache"
+        );
+    });
 }
 
 /// NONBLOCK: a lease that another program holds on the file is an error then, and not a wait for that program.

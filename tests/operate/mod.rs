@@ -4,6 +4,8 @@
 //! documentation says they do.
 
 mod configuration;
+mod log_files;
+mod logs;
 mod privileges;
 mod reload;
 mod sandbox;

@@ -221,6 +221,9 @@ keepalive_timeout = 64
 send_timeout = 59
 drain_timeout = 1
 checkalive = 4
+error_log = 'OUTSIDE/error.log'
+log_level = 'warn'
+access_log = [{ to = 'OUTSIDE/access.log', format = '$status $uri', escape = 'json', sample = 3, only = 'errors' }, 'OUTSIDE/x.log']
 head_bytes_max = 8192
 target_bytes_max = 4096
 cache_size = '16m'
