@@ -40,7 +40,7 @@ const FIELDS: &str = "Host: www.example.org\r\nConnection: keep-alive\r\n\
     Referer: https://www.example.org/index.html\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
     Accept-Language: en-GB,en;q=0.9\r\n";
 
-const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024 };
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024, field_lines_max: 100 };
 
 /// A request, and the status that answers it.
 struct Case {

@@ -5,6 +5,9 @@
 //!
 //! Invariant: when the status line is written, the file is open and its length is known.
 
+use crate::defence::pace::Rate;
+use crate::defence::refused::{self, Reason};
+use crate::defence::requests::RequestLimit;
 use crate::http::fields::FieldName;
 use crate::http::framing::{Expectation, Persistence};
 use crate::http::method::Method;
@@ -24,6 +27,7 @@ use crate::storage::file::OpenFile;
 use crate::storage::refusal::Refusal;
 use crate::storage::shared::SharedContent;
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,6 +54,17 @@ pub enum Outgoing {
     Pieces(Vec<Piece>),
     /// Content whose end is to be told of. Apart from its connection's state, which is in memory as long as it is idle.
     Followed(Box<(Outgoing, Unfinished)>),
+    /// What is to be sent no faster than at a rate. Boxed: few answers are, and all would carry it.
+    Paced(Box<Paced>),
+}
+
+/// Content, and how fast it may be sent.
+#[derive(Debug)]
+pub struct Paced {
+    /// How fast.
+    pub rate: Rate,
+    /// What.
+    pub pieces: Vec<Piece>,
 }
 
 impl Outgoing {
@@ -124,11 +139,19 @@ pub fn time_out(shard: &Shard, peer: &Peer, out: &mut Vec<u8>) -> Answer {
     close_with(shard, peer, Status::REQUEST_TIMEOUT, out)
 }
 
+/// Tells a connection that it is not served.
+pub fn turn_away(shard: &Shard, peer: &Peer, status: Status, out: &mut Vec<u8>) -> Answer {
+    close_behind(shard, peer, &respond::not_now(status, page::of), out)
+}
+
 fn close_with(shard: &Shard, peer: &Peer, status: Status, out: &mut Vec<u8>) -> Answer {
-    let response = respond::bad_request(status, page::of);
+    close_behind(shard, peer, &respond::bad_request(status, page::of), out)
+}
+
+fn close_behind(shard: &Shard, peer: &Peer, response: &Response<'_>, out: &mut Vec<u8>) -> Answer {
     let head_start = out.len();
     response.encode(&shard.clock.now().text, Persistence::Close, out);
-    let summary = summary(None, CacheStatus::None, &response, out.len() - head_start);
+    let summary = summary(None, CacheStatus::None, response, out.len() - head_start);
     Answer { content: Outgoing::Nothing, persistence: Persistence::Close, summary }.to(shard, peer, None)
 }
 
@@ -197,6 +220,10 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     async fn answer(&self, site: &Site, asked: &Asked<'_>, out: &mut Vec<u8>) -> Answer {
         let policy = site.policy(asked.path);
+        if let Some(seconds) = policy.limit_requests.as_ref().and_then(|limit| over(limit, asked)) {
+            // Boxed, as below.
+            return Box::pin(self.too_many(site, &policy, asked, seconds, out)).await;
+        }
         let located = match self.head.method {
             Method::Other => Located::NotAllowed,
             Method::Options if policy.cors.is_none() => Located::NotAllowed,
@@ -214,6 +241,22 @@ impl Exchange<'_> {
             _ => Source::None,
         };
         self.finish_dressed(&policy, response, &fields_of(&policy, asked, &located), source, out)
+    }
+
+    async fn too_many(
+        &self,
+        site: &Site,
+        policy: &Policy,
+        asked: &Asked<'_>,
+        seconds: u32,
+        out: &mut Vec<u8>,
+    ) -> Answer {
+        let located = Located::TooMany(seconds);
+        let response = self.respond(&located);
+        if policy.error_page.of(response.status).is_some() {
+            return self.finish_with_document(site, policy, asked, &located, response, out).await;
+        }
+        self.finish_dressed(policy, response, &fields_of(policy, asked, &located), Source::None, out)
     }
 
     fn respond<'r>(&'r self, located: &'r Located) -> Response<'r> {
@@ -238,6 +281,7 @@ impl Exchange<'_> {
             Located::NotAllowed => respond::method_not_allowed(head, page::of),
             Located::Failed(status) => respond::refusal(head, *status, page::of),
             Located::Refused(refusal) => respond::refusal(head, status_of(*refusal), page::of),
+            Located::TooMany(seconds) => respond::too_many_requests(head, *seconds, page::of),
         }
     }
 
@@ -276,7 +320,12 @@ impl Exchange<'_> {
             };
         }
         respond::dress(&mut response, fields, sharing, self.now);
-        self.finish(policy.logs.clone(), response, source, out)
+        let mut answer = self.finish(policy.logs.clone(), response, source, out);
+        if let Some(bytes_per_second) = NonZeroU64::new(policy.limit_rate) {
+            let rate = Rate { bytes_per_second, after_bytes: policy.limit_rate_after };
+            answer.content = paced(answer.content, rate);
+        }
+        answer
     }
 
     fn finish(&self, logs: Option<Rc<Logs>>, response: Response<'_>, source: Source<'_>, out: &mut Vec<u8>) -> Answer {
@@ -318,6 +367,25 @@ impl Exchange<'_> {
         pieces.push(Piece::Text(end));
         Outgoing::Pieces(pieces)
     }
+}
+
+/// Counts a request of a client; after how many seconds it will be let through, when it is one too many. Nobody knows
+/// how many are behind a Unix socket.
+fn over(limit: &RequestLimit, asked: &Asked<'_>) -> Option<u32> {
+    let seconds = limit.admit(asked.client?).err()?;
+    refused::count(Reason::Requests);
+    tracing::debug!(client = ?asked.client, reason = "limit_requests", "refused: more requests than its rate allows");
+    Some(seconds)
+}
+
+/// The same content, to be sent at a rate.
+fn paced(content: Outgoing, rate: Rate) -> Outgoing {
+    let pieces = match content {
+        Outgoing::Piece(piece) => vec![piece],
+        Outgoing::Pieces(pieces) => pieces,
+        other => return other,
+    };
+    Outgoing::Paced(Box::new(Paced { rate, pieces }))
 }
 
 /// What the site says beside an answer. What was found may lie elsewhere than at the asked path, and has the fields

@@ -5,6 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`engine`] | whether the engine has something under way |
+//! | [`defence`] | limits: who is refused, how fast is sent, how much memory is left |
 //! | [`http`] | pure: a request's bytes in, a description of the answer out |
 //! | [`socket`] | the network: connections that are waited for together with the ring |
 //! | [`storage`] | the disk: open beneath a root, read without stalling, remember |
@@ -19,16 +20,17 @@
 //! # Invariants
 //!
 //! - Imports point one way: `cli` and `config`, `server`, `connection`, `exchange`, `shard`,
-//!   `site`, `storage`, `socket` and `observe`, `engine`, `http`; a module uses only what stands behind it.
+//!   `site`, `storage`, `socket` and `observe`, `engine` and `defence`, `http`; a module uses only what stands behind it.
 //! - `connection` never sees a path, `site` never sees a socket, `http` never sees the world.
 //! - The status is never written before the file is open and its length known.
 //! - Every wait has a deadline; every queue, buffer and loop has a named limit.
-//! - `unsafe` stands in five files only, each use argued beside it: `storage::file`,
-//!   `socket::readiness`, `server::preflight`, `server::ring`, `server::worker`.
+//! - `unsafe` stands in seven files only, each use argued beside it: `storage::file`,
+//!   `defence::heap`, `socket::queue`, `socket::readiness`, `server::preflight`, `server::ring`, `server::worker`.
 
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod defence;
 pub mod engine;
 pub mod exchange;
 pub mod http;

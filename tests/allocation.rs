@@ -57,7 +57,7 @@ const FIELDS: &str = "Host: example.org\r\nConnection: keep-alive\r\nsec-ch-ua: 
     Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n\
     Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n";
 
-const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024 };
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024, field_lines_max: 100 };
 
 /// Lines of every sort, to where nobody reads them.
 fn log(format: &str) -> AccessLog {

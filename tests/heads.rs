@@ -12,7 +12,7 @@ use otus_httpd::http::request::{BadRequest, HeadLimits, Parse, RequestHead, pars
 
 const HEADS: usize = 3_000;
 
-const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 1024, target_bytes_max: 128 };
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 1024, target_bytes_max: 128, field_lines_max: 100 };
 
 /// What an observer can tell of a whole head.
 fn seen(head: &RequestHead<'_>) -> String {

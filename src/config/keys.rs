@@ -90,7 +90,36 @@ pub const SERVER: &[Key] = &[
         "seconds for a request head, from its first byte to its last, and for that first byte on a new connection",
     ),
     key("keepalive_timeout", "`65`", "seconds that an idle connection is kept"),
-    key("send_timeout", "`60`", "seconds in which a client must take something of an answer"),
+    key(
+        "send_timeout",
+        "`60`",
+        "seconds in which a client must take something of an answer: what it has acknowledged counts",
+    ),
+    key(
+        "head_rate_min",
+        "`100`",
+        "bytes a second of a request head that must come, counted from its beginning once 5 seconds are over; else 408; `0` is none",
+    ),
+    key(
+        "send_rate_min",
+        "`250`",
+        "bytes a second of an answer that a client must take, as far as it acknowledges them, averaged over half of `send_timeout` and 30 seconds \
+         at most; else its connection is reset; `0` is none",
+    ),
+    key(
+        "max_connections",
+        "half of the limit of open files",
+        "connections of all workers together. Above it the one that is idle for longest ends; where none is idle, the newcomer is answered with \
+         503 and Retry-After; `0` is no limit",
+    )
+    .sample("10000"),
+    key(
+        "max_connections_per_client",
+        "`0`",
+        "connections of one IPv4 address, or of one IPv6 network of 64 bits; a newcomer above it is answered with 429 and Retry-After; `0` is no \
+         limit. Behind a PROXY header, the client that it names counts; Unix sockets do not count",
+    ),
+    key("keepalive_requests", "`0`", "requests after which a connection ends with its answer; `0` is no limit"),
     key("drain_timeout", "`30`", "seconds that transfers in flight may go on after SIGTERM"),
     key(
         "error_log",
@@ -104,6 +133,7 @@ pub const SERVER: &[Key] = &[
     ),
     key("checkalive", "`5`", "seconds between looks of the supervisor after its workers"),
     key("head_bytes_max", "`16384`", "bytes of a request head; above it 431"),
+    key("fields_max", "`100`", "field lines of a request head, 100 at most; above it 431"),
     key("target_bytes_max", "`8192`", "bytes of a request target; above it 414"),
     key(
         "cache_size",
@@ -243,6 +273,20 @@ pub const SITE: &[Key] = &[
          text with fields (`escape = \"json\"` for one that is JSON); with `sample = 10` one of ten is told, and all errors; \
          `only = \"errors\"` tells those from 400 on. See docs/logging.md",
     ),
+    key(
+        "limit_rate",
+        "`0`",
+        "bytes of content a second that a connection is sent: a number, or a text such as `\"500k\"`; `0` is as many as it takes",
+    ),
+    key("limit_rate_after", "`0`", "bytes of an answer that are sent as fast as they can before `limit_rate` holds"),
+    key(
+        "limit_requests",
+        "`\"off\"`",
+        "`{ rate = \"10/s\", burst = 20 }`: requests a second (`/s`), minute (`/m`) or hour (`/h`) of one IPv4 address, or one IPv6 network of 64 \
+         bits; `burst` of them may come at once, by default as many as a second's worth. Above it 429 with Retry-After. Counted for all paths \
+         together for which the key is set at one place, and by all workers together",
+    )
+    .sample("{ rate = \"10/s\", burst = 20 }"),
 ];
 
 /// The names of these keys.

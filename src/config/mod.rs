@@ -13,6 +13,7 @@ pub mod examine;
 mod files;
 mod general;
 pub mod keys;
+mod limits;
 pub mod manual;
 mod memory;
 mod print;
@@ -35,6 +36,7 @@ use access_log::error_log;
 use doors::Doors;
 use files::{Document, Sources};
 use general::{bytes, seconds, trusted, workers};
+use limits::Limits;
 use print::Typed;
 use site::Written;
 use std::sync::Arc;
@@ -71,6 +73,7 @@ pub struct Config {
     pub head_bytes_max: usize,
     /// Bytes of a request target.
     pub target_bytes_max: usize,
+    limits: Limits,
     /// Bytes of file content that all workers together keep in memory.
     pub cache_size: u64,
     /// Bytes of the largest file that is kept in memory.
@@ -144,15 +147,15 @@ impl Config {
         let of_site: [(&[&str], &str); 1] = [(&["server_name", "path"], "into a [[site]], or a [[location]]")];
         let table = Table::new(document, &known, &of_site, world)?;
 
-        let mut general = site::keys(&table)?;
+        let mut general = site::keys(&table, "")?;
         if let Some(root) = &args.document_root {
             general.root = Some(Some(Arc::from(root.as_path())));
         }
-        let locations = site::locations(&table)?;
+        let locations = site::locations(&table, "")?;
         let mut written = Vec::new();
         if let Some(value) = table.get("site") {
             for one in value.list()? {
-                written.push(site::site(one)?);
+                written.push(site::site(one, written.len())?);
             }
             if written.len() > usize::from(u16::MAX) {
                 return Err(value.wrong("more sites than can be told apart"));
@@ -208,6 +211,7 @@ impl Config {
             checkalive: seconds("checkalive", args.checkalive, 5)?,
             head_bytes_max: to_usize(head_bytes_max),
             target_bytes_max: to_usize(target_bytes_max.min(head_bytes_max - 1)),
+            limits: Limits::read(&table, world)?,
             cache_size,
             log: error_log(args, &table)?,
             cache_file_size_max: cache_file_size_max.unwrap_or(cache_size / workers as u64 / general::CONTENT_PART),
@@ -224,13 +228,14 @@ impl Config {
             workers: self.workers,
             checkalive: Duration::from_secs(self.checkalive.into()),
             drain_timeout: Duration::from_secs(self.drain_timeout.into()),
-            connection_limits: roster::Limits {
+            connection_limits: self.limits.of_connections(roster::Limits {
                 head_seconds: self.read_timeout,
                 idle_seconds: self.keepalive_timeout,
                 send_seconds: self.send_timeout,
                 disk_seconds: DISK_SECONDS,
                 linger_seconds: LINGER_SECONDS,
-            },
+                ..roster::Limits::default()
+            }),
             privileges: self.privileges.clone(),
             sandbox: self.sandbox.clone(),
             log: self.log.clone(),
@@ -240,6 +245,7 @@ impl Config {
                 head_limits: HeadLimits {
                     head_bytes_max: self.head_bytes_max,
                     target_bytes_max: self.target_bytes_max,
+                    field_lines_max: self.limits.fields_max,
                 },
                 cache: Budget {
                     bytes_max: self.cache_size / self.workers as u64,

@@ -137,7 +137,7 @@ impl Config {
             "target_bytes_max" => number(self.target_bytes_max as u64),
             "cache_size" => number(self.cache_size),
             "cache_file_size_max" => number(self.cache_file_size_max),
-            _ => None,
+            _ => self.limits.in_force(key).and_then(number),
         }
     }
 }

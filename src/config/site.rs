@@ -1,5 +1,6 @@
 //! The keys of sites: what may stand at the top, in a `[[site]]`, and in a `[[location]]`.
 
+use super::limits;
 use super::table::{Problem, Table, Value, World};
 use crate::http::coding::Coding;
 use crate::http::media_type;
@@ -36,7 +37,7 @@ pub(super) struct Written<'a> {
 const LOCATIONS_MAX: usize = 10_000;
 
 /// Reads one `[[site]]`.
-pub(super) fn site(value: Value<'_>) -> Result<Written<'_>, Problem> {
+pub(super) fn site(value: Value<'_>, number: usize) -> Result<Written<'_>, Problem> {
     let known: Vec<&str> = super::keys::names(super::keys::SITE).chain(OF_SITE).collect();
     let servers: Vec<&str> = super::keys::names(super::keys::SERVER).collect();
     let table = Table::new(
@@ -50,13 +51,15 @@ pub(super) fn site(value: Value<'_>) -> Result<Written<'_>, Problem> {
     if let Some(value) = named_at {
         Hosts::new([(0, &names[..])]).map_err(|bad| value.wrong(bad))?;
     }
+    // As it was at the last reload, though sites before it came or went.
+    let place = if names.is_empty() { format!("site {number}") } else { names.join(" ") };
     let server_name = names.first().map(|name| Arc::from(name.as_str()));
-    let keys = PolicyKeys { server_name, ..keys(&table)? };
-    Ok(Written { names, named_at, listen: table.get("listen"), keys, locations: locations(&table)? })
+    let keys = PolicyKeys { server_name, ..keys(&table, &place)? };
+    Ok(Written { names, named_at, listen: table.get("listen"), keys, locations: locations(&table, &place)? })
 }
 
-/// The locations of a table.
-pub(super) fn locations(table: &Table<'_>) -> Result<Vec<Location>, Problem> {
+/// The locations of a table, which is known as `place`.
+pub(super) fn locations(table: &Table<'_>, place: &str) -> Result<Vec<Location>, Problem> {
     let Some(value) = table.get("location") else { return Ok(Vec::new()) };
     let known: Vec<&str> = super::keys::names(super::keys::SITE).chain(["path"]).collect();
     let elsewhere: [(&[&str], &str); 1] = [(&OF_SITE, "to a whole [[site]]")];
@@ -64,8 +67,9 @@ pub(super) fn locations(table: &Table<'_>) -> Result<Vec<Location>, Problem> {
     for one in value.list()? {
         let table = Table::new(one.entries()?, &known, &elsewhere, one.world())?;
         let path = table.required("path", one.span())?;
+        let place = format!("{place}\n{}", path.text()?);
         let path = Pattern::parse_glob(path.text()?).map_err(|bad| path.wrong(bad))?;
-        locations.push(Location { path, keys: keys(&table)? });
+        locations.push(Location { path, keys: keys(&table, &place)? });
         if locations.len() > LOCATIONS_MAX {
             return Err(value.wrong(format!("more than {LOCATIONS_MAX} locations")));
         }
@@ -73,8 +77,8 @@ pub(super) fn locations(table: &Table<'_>) -> Result<Vec<Location>, Problem> {
     Ok(locations)
 }
 
-/// The site keys of a table.
-pub(super) fn keys(table: &Table<'_>) -> Result<PolicyKeys, Problem> {
+/// The site keys of a table, which is known as `place`.
+pub(super) fn keys(table: &Table<'_>, place: &str) -> Result<PolicyKeys, Problem> {
     let number = |least, most| move |value: Value<'_>| value.number(least, most).map(to_usize);
     Ok(PolicyKeys {
         root: table.read("root", |value| Ok(Some(Arc::from(Path::new(value.text()?)))))?,
@@ -112,6 +116,9 @@ pub(super) fn keys(table: &Table<'_>) -> Result<PolicyKeys, Problem> {
         error_page: table.read("error_page", error_pages)?,
         access_log: table.read("access_log", super::access_log::access_logs)?,
         server_name: None,
+        limit_rate: table.read("limit_rate", limits::rate)?,
+        limit_rate_after: table.read("limit_rate_after", super::general::bytes)?,
+        limit_requests: table.read("limit_requests", |value| limits::requests(value, place))?,
     })
 }
 

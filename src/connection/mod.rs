@@ -6,24 +6,34 @@
 //! Invariant: answers leave in the order of their requests, and after an answer that says
 //! `Connection: close` nothing more is read as a request.
 
+pub mod admission;
 pub mod close;
 pub mod inbox;
 pub mod outbox;
+mod paced;
+mod patience;
 mod proxied;
 pub mod roster;
 mod transfer;
+mod turned_away;
+mod watch;
 
+pub use turned_away::{refuse_at_once, refuse_gently};
+
+use crate::defence::refused::{self, Reason};
 use crate::exchange::{self, Answer, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
-use crate::http::request::{self, Parse, RequestHead};
+use crate::http::request::{self, BadRequest, Parse, RequestHead};
 use crate::observe::exchanged::{self, Told, Unfinished};
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
+use admission::Refused;
 use close::Close;
 use inbox::{Fill, Inbox, narrow};
 use outbox::Outbox;
 use roster::{Interrupt, Phase, Place, Roster};
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -41,6 +51,9 @@ pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<
     let place = roster.enter(door.listener);
     let mut inbox = Inbox::default();
     let mut outbox = Outbox::default();
+    if let Err(refused) = admit(&place, stream.peer(), door) {
+        return Box::pin(turned_away::turn_away(&mut stream, door, &shard, &place, refused)).await;
+    }
     let close = match converse(&mut stream, door, &shard, &place, &mut inbox, &mut outbox).await {
         Ok(close) | Err(close) => close,
     };
@@ -51,6 +64,12 @@ pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<
     inbox.give_back(&shard.buffers);
     outbox.give_back(&shard.buffers);
     tracing::debug!(client = ?stream.peer(), reason = close.reason(), "connection closed: {close}");
+}
+
+/// Whom a proxy speaks for is counted when it has said so.
+fn admit(place: &Place, address: Option<IpAddr>, door: Door) -> Result<(), Refused> {
+    place.admit()?;
+    if door.is_proxied { Ok(()) } else { place.admit_client(address) }
 }
 
 /// Answers gathered before they are sent and other connections have their turn.
@@ -68,32 +87,37 @@ async fn converse(
     if door.is_proxied {
         // Boxed: the state of what comes once would be carried to the end.
         peer.address = Box::pin(proxied::client(stream, &peer, shard, place, inbox)).await?;
+        if let Err(refused) = place.admit_client(peer.address) {
+            return Box::pin(turned_away::tell_and_close(stream, &peer, shard, place, outbox, refused)).await;
+        }
     }
     let mut gathered = 0;
     loop {
-        let (content, persistence, head_bytes, request_content) =
-            match request::parse(inbox.unread(), &shard.head_limits.get()) {
-                Ok(Parse::Partial) => {
-                    outbox.flush(stream, place).await?;
-                    gathered = 0;
-                    await_head(stream, &peer, shard, place, inbox, outbox).await?;
-                    continue;
+        let (content, persistence, head_bytes, request_content) = match parse(inbox, shard) {
+            Ok(Parse::Partial) => {
+                outbox.flush(stream, place).await?;
+                gathered = 0;
+                await_head(stream, &peer, shard, place, inbox, outbox).await?;
+                continue;
+            }
+            Ok(Parse::Complete(mut head)) => {
+                place.begin(Phase::Disk);
+                if place.is_at_last_request() {
+                    head.persistence = Persistence::Close;
                 }
-                Ok(Parse::Complete(head)) => {
-                    place.begin(Phase::Disk);
-                    let answer = {
-                        let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
-                        place.guard(answering).await?
-                    };
-                    let (content, persistence) = tell(Some(&head), answer, &peer, place, inbox, outbox);
-                    (content, persistence, narrow(head.len), head.content)
-                }
-                Err(bad) => {
-                    let answer = exchange::refuse(shard, &peer, bad, outbox.buffer(&shard.buffers));
-                    let (content, persistence) = tell(None, answer, &peer, place, inbox, outbox);
-                    (content, persistence, narrow(inbox.unread().len()), RequestContent::Present)
-                }
-            };
+                let answer = {
+                    let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
+                    place.guard(answering).await?
+                };
+                let (content, persistence) = tell(Some(&head), answer, &peer, place, inbox, outbox);
+                (content, persistence, narrow(head.len), head.content)
+            }
+            Err(bad) => {
+                let answer = exchange::refuse(shard, &peer, bad, outbox.buffer(&shard.buffers));
+                let (content, persistence) = tell(None, answer, &peer, place, inbox, outbox);
+                (content, persistence, narrow(inbox.unread().len()), RequestContent::Present)
+            }
+        };
         send_content(stream, shard, place, outbox, content).await?;
         inbox.consume(head_bytes as usize);
         if persistence == Persistence::Close {
@@ -112,6 +136,11 @@ async fn converse(
     }
 }
 
+/// Apart, so that connections do not carry the limits.
+fn parse<'a>(inbox: &'a Inbox, shard: &Shard) -> Result<Parse<'a>, BadRequest> {
+    request::parse(inbox.unread(), &shard.head_limits.get())
+}
+
 /// Waits for more bytes of a head. Answers 408 when some came and the rest did not.
 async fn await_head(
     stream: &mut Stream,
@@ -126,10 +155,11 @@ async fn await_head(
         if place.phase() != Phase::Head {
             place.begin(Phase::Head);
         }
+        place.head_came(inbox.unread().len());
     } else {
         outbox.give_back(&shard.buffers);
         if place.phase() != Phase::Fresh {
-            place.begin(Phase::Idle);
+            place.begin_idle();
         }
     }
     match inbox.fill(stream, shard, place).await {
@@ -140,7 +170,7 @@ async fn await_head(
             Ok(())
         }
         // A request came in the moment in which the server began to stop: it is answered.
-        Err(Close::Interrupted(Interrupt::Draining)) if stream.has_unread() => {
+        Err(Close::Interrupted(Interrupt::Draining | Interrupt::Shed)) if stream.has_unread() => {
             place.begin(Phase::Head);
             inbox.fill(stream, shard, place).await.map(drop)
         }
@@ -158,6 +188,7 @@ async fn await_head(
 
 /// Answers 408. Apart from its caller, so that connections do not carry the answer.
 fn tell_time_out(peer: &Peer, shard: &Shard, place: &Place, inbox: &Inbox, outbox: &mut Outbox) {
+    refused::count(Reason::SlowHead);
     let answer = exchange::time_out(shard, peer, outbox.buffer(&shard.buffers));
     tell(None, answer, peer, place, inbox, outbox);
 }
@@ -245,6 +276,7 @@ async fn send_content(
         Outgoing::Piece(piece) => send_piece(stream, shard, place, outbox, piece).await,
         // Boxed, as below: few answers have parts, and every connection would carry their state.
         Outgoing::Pieces(pieces) => Box::pin(send_pieces(stream, shard, place, outbox, pieces)).await,
+        Outgoing::Paced(paced) => Box::pin(paced::send(stream, shard, place, outbox, paced)).await,
     }
 }
 
@@ -299,18 +331,12 @@ mod tests {
             let options = Options {
                 sites: Arc::from([site::Options::default()]),
                 hosts: Arc::from([Hosts::new([(0, &[][..])]).expect("no name is wrong")]),
-                head_limits: HeadLimits { head_bytes_max: 1024, target_bytes_max: 512 },
+                head_limits: HeadLimits { head_bytes_max: 1024, target_bytes_max: 512, field_lines_max: 100 },
                 cache: Budget { bytes_max: 0, content_bytes_max: 0 },
                 trusted: Arc::new(Trusted::default()),
             };
             let shard = Rc::new(Shard::open(&options).expect("there is nothing to open"));
-            let roster = Roster::new(roster::Limits {
-                head_seconds: 1,
-                idle_seconds: 1,
-                send_seconds: 1,
-                disk_seconds: 1,
-                linger_seconds: 1,
-            });
+            let roster = Roster::new(roster::tests::LIMITS);
             size_of_val(&serve(stream, Door { listener: 0, is_proxied: false }, shard, roster))
         });
         assert!(bytes <= 824, "{bytes} bytes");

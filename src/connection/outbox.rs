@@ -4,13 +4,15 @@
 //! Invariant: bytes leave in the order in which they were put in.
 
 use super::close::Close;
-use super::roster::{Phase, Place};
+use super::roster::{Interrupt, Phase, Place};
+use crate::defence::refused::{self, Reason};
 use crate::shard::Buffers;
 use crate::socket::Stream;
 use crate::socket::bulk::Bulk;
 use crate::storage::shared::SharedContent;
+use std::future::poll_fn;
 use std::ops::Range;
-use std::pin::pin;
+use std::task::{Context, Poll};
 
 /// The bytes of one connection that are to go out.
 #[derive(Default)]
@@ -88,7 +90,7 @@ impl Outbox {
         let mut sent = 0;
         while sent < head_bytes + content.len() {
             place.begin(Phase::Send);
-            place.guard(pin!(stream.room())).await?;
+            taken(stream, place, Stream::poll_room).await?;
             let _turn = match bulk {
                 Some(bulk) => Some(bulk.turn().await),
                 None => None,
@@ -117,7 +119,7 @@ impl Outbox {
         let mut next = range.start;
         while next < range.end {
             place.begin(Phase::Send);
-            place.guard(pin!(stream.room())).await?;
+            taken(stream, place, Stream::poll_room).await?;
             let _turn = bulk.turn().await;
             if !self.buffer.is_empty() {
                 // Held back until content follows, which is in this same turn if the socket takes the head whole.
@@ -164,9 +166,40 @@ impl Outbox {
 async fn send_all(stream: &mut Stream, place: &Place, mut bytes: &[u8]) -> Result<(), Close> {
     while !bytes.is_empty() {
         place.begin(Phase::Send);
-        let count = place.guard(pin!(stream.write(bytes))).await??;
+        let count = taken(stream, place, |stream, cx| stream.poll_write(cx, bytes)).await??;
         place.count_sent(count);
         bytes = &bytes[count..];
     }
     Ok(())
+}
+
+/// Waits for the peer, for as long as it takes something. One future, so that connections carry little of it.
+fn taken<T>(
+    stream: &mut Stream,
+    place: &Place,
+    mut attempt: impl FnMut(&mut Stream, &mut Context<'_>) -> Poll<T>,
+) -> impl Future<Output = Result<T, Close>> {
+    poll_fn(move |cx| {
+        loop {
+            if let Poll::Ready(output) = attempt(stream, cx) {
+                return Poll::Ready(Ok(output));
+            }
+            match place.interrupted(cx) {
+                Poll::Ready(interrupt) => go_on(stream, place, interrupt)?,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+}
+
+/// After an interrupted wait: a socket with a large buffer takes nothing for long, although its peer reads steadily.
+fn go_on(stream: &Stream, place: &Place, interrupt: Interrupt) -> Result<(), Close> {
+    let Interrupt::TimedOut(Phase::Send) = interrupt else { return Err(interrupt.into()) };
+    let looked = place.look(stream.unacknowledged_bytes()?);
+    if looked.is_err() {
+        refused::count(Reason::SlowPeer);
+        // It would be minutes until the kernel gives up on what this peer does not take.
+        stream.reset_at_close()?;
+    }
+    Ok(looked?)
 }

@@ -5,17 +5,20 @@
 //!
 //! Invariant: a deadline never fires early; it fires at most two ticks late.
 
+use super::admission::Shedding;
+use super::watch::Watch;
+use crate::defence::progress::{self, Mark};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// How long a connection may stay in each phase, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// A request head, from its first byte to its last; and as long to that first byte on a new
     /// connection.
@@ -28,6 +31,16 @@ pub struct Limits {
     pub disk_seconds: u32,
     /// Reading away unwanted content before the close.
     pub linger_seconds: u32,
+    /// Bytes a second of a request head that must come, once its first seconds are over; zero for none.
+    pub head_bytes_per_second_min: u32,
+    /// Bytes a second of an answer that a peer must take; zero for none.
+    pub send_bytes_per_second_min: u32,
+    /// Requests that are answered on one connection; zero for no limit.
+    pub requests_max: u32,
+    /// Connections of the whole process; zero for no limit.
+    pub connections_max: u32,
+    /// Connections of one client; zero for no limit.
+    pub connections_of_client_max: u32,
 }
 
 /// What a connection is waiting for.
@@ -41,6 +54,8 @@ pub enum Phase {
     Idle,
     /// The peer to take bytes.
     Send,
+    /// The time at which more may be sent.
+    Paced,
     /// The disk.
     Disk,
     /// The peer to stop sending.
@@ -49,12 +64,21 @@ pub enum Phase {
 
 const FRESH_SECONDS_WHEN_DRAINING: u32 = 1;
 
+/// A piece of paced content waits for a second at most; the rest is for a timer that is late.
+const PACED_SECONDS: u32 = 10;
+
 /// Why a wait was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Interrupt {
     /// The deadline of the phase has passed.
     #[error("timed out: {0:?}")]
     TimedOut(Phase),
+    /// The peer takes less of an answer than it must.
+    #[error("the peer takes too little")]
+    TooSlow,
+    /// The connection was idle, and another needed its place.
+    #[error("idle, and made room for another")]
+    Shed,
     /// The server stops, and the connection was idle.
     #[error("the server stops")]
     Draining,
@@ -66,10 +90,13 @@ pub enum Interrupt {
 /// The register of one core's connections.
 pub struct Roster {
     limits: Cell<Limits>,
-    tick: Cell<u64>,
+    tick: Cell<u32>,
     draining: Cell<bool>,
     aborted: Cell<bool>,
-    watches: RefCell<Slab<Rc<Watch>>>,
+    pub(super) watches: RefCell<Slab<Rc<Watch>>>,
+    pub(super) shedding: Shedding,
+    /// Held once more by each connection that lingers after it was turned away.
+    pub(super) lingering: Rc<()>,
 }
 
 impl Roster {
@@ -81,6 +108,8 @@ impl Roster {
             draining: Cell::new(false),
             aborted: Cell::new(false),
             watches: RefCell::default(),
+            shedding: Shedding::default(),
+            lingering: Rc::default(),
         })
     }
 
@@ -91,20 +120,19 @@ impl Roster {
 
     /// Registers a connection that was just accepted, by the listener of this number.
     pub(super) fn enter(self: &Rc<Roster>, listener: u16) -> Place {
-        let watch = Rc::new(Watch {
-            listener,
-            is_closing: Cell::new(self.draining.get()),
-            phase: Cell::new(Phase::Fresh),
-            deadline_tick: Cell::new(self.deadline(Phase::Fresh)),
-            timed_out: Cell::new(false),
-            waker: Cell::new(None),
-            sent_bytes: Cell::new(0),
-            request_begun: Cell::new(Instant::now()),
-            number: Cell::new(0),
-            requests: Cell::new(0),
-        });
+        let watch = Rc::new(Watch::new(listener, self.draining.get(), self.tick.get(), self.deadline(Phase::Fresh)));
         let key = self.watches.borrow_mut().insert(watch.clone());
         Place { roster: self.clone(), watch, key }
+    }
+
+    /// The limits in force.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.get()
+    }
+
+    /// Ticks so far.
+    pub(super) fn tick_now(&self) -> u32 {
+        self.tick.get()
     }
 
     /// Number of live connections.
@@ -120,8 +148,16 @@ impl Roster {
     /// One more second has passed: ends the waits whose deadline is behind it.
     pub fn tick(&self) {
         self.tick.set(self.tick.get() + 1);
+        let window = progress::window_seconds(self.limits().send_seconds);
         for (_, watch) in self.watches.borrow().iter() {
-            if watch.deadline_tick.get() <= self.tick.get() {
+            let mut is_due = watch.deadline_tick.get() <= self.tick.get();
+            if watch.phase.get() == Phase::Send {
+                // The first time, to see where it stands; from then on at the end of each window.
+                let Mark { acknowledged_bytes, waited_seconds } = watch.mark.get();
+                is_due |= waited_seconds % window == 0;
+                watch.mark.set(Mark { acknowledged_bytes, waited_seconds: waited_seconds + 1 });
+            }
+            if is_due {
                 watch.timed_out.set(true);
                 watch.wake();
             }
@@ -141,7 +177,7 @@ impl Roster {
     }
 
     fn close_when_idle(&self, concerns: impl Fn(&Watch) -> bool) {
-        let soon = self.tick.get() + u64::from(FRESH_SECONDS_WHEN_DRAINING) + 1;
+        let soon = self.tick.get() + FRESH_SECONDS_WHEN_DRAINING + 1;
         for (_, watch) in self.watches.borrow().iter().filter(|(_, watch)| concerns(watch)) {
             watch.is_closing.set(true);
             if watch.phase.get() == Phase::Fresh {
@@ -164,52 +200,30 @@ impl Roster {
         }
     }
 
-    fn deadline(&self, phase: Phase) -> u64 {
-        let limits = self.limits.get();
+    pub(super) fn deadline(&self, phase: Phase) -> u32 {
+        let limits = self.limits();
         let seconds = match phase {
             Phase::Fresh if self.draining.get() => FRESH_SECONDS_WHEN_DRAINING,
-            Phase::Fresh | Phase::Head => limits.head_seconds,
+            Phase::Fresh => limits.head_seconds,
+            Phase::Head => limits.seconds_for_head(0),
             Phase::Idle => limits.idle_seconds,
             Phase::Send => limits.send_seconds,
+            Phase::Paced => PACED_SECONDS,
             Phase::Disk => limits.disk_seconds,
             Phase::Linger => limits.linger_seconds,
         };
         // The tick may be almost over already: without the one more, a deadline would come early.
-        self.tick.get() + u64::from(seconds) + 1
+        self.tick.get() + seconds + 1
     }
-}
-
-struct Watch {
-    /// The number of the listener that it came in by.
-    listener: u16,
-    /// It ends when it is idle.
-    is_closing: Cell<bool>,
-    phase: Cell<Phase>,
-    deadline_tick: Cell<u64>,
-    timed_out: Cell<bool>,
-    waker: Cell<Option<Waker>>,
-    sent_bytes: Cell<u64>,
-    request_begun: Cell<Instant>,
-    /// Its number among all connections, once somebody has asked for it.
-    number: Cell<u64>,
-    requests: Cell<u32>,
 }
 
 /// Numbers of connections that were given out.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-impl Watch {
-    fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
 /// One connection's entry in the register; it leaves when this is dropped.
 pub(super) struct Place {
-    roster: Rc<Roster>,
-    watch: Rc<Watch>,
+    pub(super) roster: Rc<Roster>,
+    pub(super) watch: Rc<Watch>,
     key: usize,
 }
 
@@ -222,8 +236,21 @@ impl Place {
     /// Begins a phase, and its time anew.
     pub(super) fn begin(&self, phase: Phase) {
         self.watch.phase.set(phase);
+        self.watch.begun_tick.set(self.roster.tick.get());
         self.watch.deadline_tick.set(self.roster.deadline(phase));
         self.watch.timed_out.set(false);
+    }
+
+    /// The peer has taken all it was sent, and what it takes is measured anew from here on.
+    pub(super) fn begin_idle(&self) {
+        self.begin(Phase::Idle);
+        self.watch.mark.set(Mark::default());
+    }
+
+    /// Whether the next request is the last that is answered on this connection.
+    pub(super) fn is_at_last_request(&self) -> bool {
+        let limit = self.roster.limits().requests_max;
+        limit > 0 && self.watch.requests.get() + 1 >= limit
     }
 
     /// Counts bytes that the socket took.
@@ -270,51 +297,77 @@ impl Place {
             if let Poll::Ready(output) = Pin::new(&mut future).poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            let phase = self.phase();
-            if self.watch.timed_out.replace(false) {
-                return Poll::Ready(Err(Interrupt::TimedOut(phase)));
-            }
-            if self.roster.aborted.get() {
-                return Poll::Ready(Err(Interrupt::Aborted));
-            }
-            if phase == Phase::Idle && self.watch.is_closing.get() {
-                return Poll::Ready(Err(Interrupt::Draining));
-            }
-            let waker = self.watch.waker.take().filter(|waker| waker.will_wake(cx.waker()));
-            self.watch.waker.set(Some(waker.unwrap_or_else(|| cx.waker().clone())));
-            Poll::Pending
+            self.interrupted(cx).map(Err)
         })
+    }
+
+    /// Whether the wait ends; where it does not, its task will be woken when it does.
+    pub(super) fn interrupted(&self, cx: &Context<'_>) -> Poll<Interrupt> {
+        let phase = self.phase();
+        if self.watch.timed_out.replace(false) {
+            return Poll::Ready(Interrupt::TimedOut(phase));
+        }
+        if self.roster.aborted.get() {
+            return Poll::Ready(Interrupt::Aborted);
+        }
+        if phase == Phase::Idle && self.watch.is_closing.get() {
+            return Poll::Ready(Interrupt::Draining);
+        }
+        if self.watch.shed.get() && matches!(phase, Phase::Idle | Phase::Fresh) {
+            return Poll::Ready(Interrupt::Shed);
+        }
+        let waker = self.watch.waker.take().filter(|waker| waker.will_wake(cx.waker()));
+        self.watch.waker.set(Some(waker.unwrap_or_else(|| cx.waker().clone())));
+        Poll::Pending
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.watch.release();
         self.roster.watches.borrow_mut().remove(self.key);
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use futures_lite::future::{block_on, pending, poll_once};
     use std::pin::pin;
 
-    const LIMITS: Limits =
-        Limits { head_seconds: 2, idle_seconds: 5, send_seconds: 3, disk_seconds: 4, linger_seconds: 1 };
+    pub(in crate::connection) const LIMITS: Limits = Limits {
+        head_seconds: 2,
+        idle_seconds: 5,
+        send_seconds: 3,
+        disk_seconds: 4,
+        linger_seconds: 1,
+        head_bytes_per_second_min: 0,
+        send_bytes_per_second_min: 0,
+        requests_max: 0,
+        connections_max: 0,
+        connections_of_client_max: 0,
+    };
 
     fn ticks_until_interrupt(phase: Phase) -> u32 {
         let roster = Roster::new(LIMITS);
         let place = roster.enter(0);
         place.begin(phase);
         let mut wait = pin!(place.guard(pending::<()>()));
-        for ticks in 0..100 {
+        let mut ticks = 0;
+        while ticks < 100 {
             match block_on(poll_once(wait.as_mut())) {
-                None => roster.tick(),
+                None => {
+                    roster.tick();
+                    ticks += 1;
+                }
+                // A look at what the peer has acknowledged, which is nothing.
+                Some(Err(Interrupt::TimedOut(Phase::Send))) if place.look(1).is_ok() => {}
                 Some(outcome) => {
                     assert_eq!(outcome, Err(Interrupt::TimedOut(phase)));
                     return ticks;
                 }
             }
+            wait.set(place.guard(pending::<()>()));
         }
         panic!("never interrupted");
     }
@@ -327,6 +380,7 @@ mod tests {
             (Phase::Idle, 5),
             (Phase::Send, 3),
             (Phase::Disk, 4),
+            (Phase::Paced, PACED_SECONDS),
             (Phase::Linger, 1),
         ] {
             assert_eq!(ticks_until_interrupt(phase), seconds + 1, "{phase:?}");

@@ -39,11 +39,15 @@ pub(super) async fn send_file(
             window.push_back(Reading::start(&file, span, permit));
         }
         let Some(reading) = window.pop_front() else { return outbox.flush(stream, place).await };
-        place.begin(Phase::Disk);
-        let bytes = place.guard(reading.task).await?.map_err(|fault| cut_short(&fault))?;
+        let bytes = reading.end(place).await?;
         outbox.send_bulk(stream, place, &shard.bulk, &bytes).await?;
         file.count_sent(bytes.len() as u64);
     }
+}
+
+/// Reads one span of `file`.
+pub(super) async fn read(place: &Place, file: &Rc<OpenFile>, span: AlignedSpan) -> Result<SpanBytes, Close> {
+    Reading::start(file, span, None).end(place).await
 }
 
 /// One read in flight, and the leave to hold what it brings.
@@ -55,6 +59,11 @@ struct Reading {
 impl Reading {
     fn start(file: &Rc<OpenFile>, span: AlignedSpan, permit: Option<ReadAheadPermit>) -> Reading {
         Reading { task: file.begin_read(span), _permit: permit }
+    }
+
+    async fn end(self, place: &Place) -> Result<SpanBytes, Close> {
+        place.begin(Phase::Disk);
+        place.guard(self.task).await?.map_err(|fault| cut_short(&fault))
     }
 }
 

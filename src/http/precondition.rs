@@ -84,7 +84,7 @@ mod tests {
             .expect("tags are ASCII");
         let lines = lines.replace("TAG", &tag).replace("BEFORE", BEFORE).replace("SAME", SAME).replace("AFTER", AFTER);
         let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
-        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024 };
+        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024, field_lines_max: 100 };
         match parse(bytes.as_bytes(), &limits) {
             Ok(Parse::Complete(head)) => look(&head),
             other => panic!("{bytes}: {other:?}"),

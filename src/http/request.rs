@@ -20,6 +20,8 @@ pub struct HeadLimits {
     pub head_bytes_max: usize,
     /// Bytes of the request target.
     pub target_bytes_max: usize,
+    /// Field lines, at most [`FIELD_LINES_MAX`].
+    pub field_lines_max: usize,
 }
 
 /// No limit may be set above this: offsets within a head are kept in 16 bits.
@@ -90,7 +92,7 @@ pub enum BadRequest {
     /// The head is above its limit.
     #[error("request head too large")]
     HeadTooLarge,
-    /// More than [`FIELD_LINES_MAX`] lines.
+    /// More lines than the limit allows.
     #[error("too many field lines")]
     TooManyFieldLines,
     /// RFC 9112 §5: not a field line: obs-fold, white space before the colon, a bad name.
@@ -167,6 +169,9 @@ pub fn parse<'a>(buffer: &'a [u8], limits: &HeadLimits) -> Result<Parse<'a>, Bad
     };
     if target.len() > limits.target_bytes_max {
         return Err(BadRequest::TargetTooLong);
+    }
+    if request.headers.len() > limits.field_lines_max {
+        return Err(BadRequest::TooManyFieldLines);
     }
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     let section_start = memchr::memchr(b'\n', head).map_or(head.len(), |at| at + 1);
@@ -290,7 +295,8 @@ fn known_fields<'a>(section: &'a [u8], lines: &[httparse::Header<'a>]) -> Fields
 mod tests {
     use super::*;
 
-    const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024 };
+    const LIMITS: HeadLimits =
+        HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024, field_lines_max: 100 };
 
     fn complete(bytes: &[u8]) -> RequestHead<'_> {
         match parse(bytes, &LIMITS) {

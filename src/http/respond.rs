@@ -223,6 +223,20 @@ pub fn bad_request(status: Status, page: Pages) -> Response<'static> {
     text_response(status, PageFormat::Html, text, Content::Text(text))
 }
 
+/// The answer to one who has asked for more than its rate; `seconds` is when to come again (RFC 6585 §4).
+pub fn too_many_requests(head: &RequestHead<'_>, seconds: u32, page: Pages) -> Response<'static> {
+    let mut response = text(head, Status::TOO_MANY_REQUESTS, page);
+    response.fields.retry_after_seconds = Some(seconds);
+    response
+}
+
+/// The answer to a connection that is not served, whatever its requests; it closes behind it.
+pub fn not_now(status: Status, page: Pages) -> Response<'static> {
+    let mut response = bad_request(status, page);
+    response.fields.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+    response
+}
+
 /// Puts a document of the site in the place of a fixed text; the status and what belongs to it stay. Preconditions
 /// and ranges do not apply to it (RFC 9110 §13.2.1).
 pub fn substitute<'a>(response: &mut Response<'a>, head: &RequestHead<'_>, document: &'a RepresentationMetadata) {
@@ -358,7 +372,7 @@ mod tests {
             .to_string()
             .replace('\\', "");
         let bytes = format!("{request_line}\r\nHost: a\r\n{}\r\n", lines.replace("TAG", &tag));
-        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024 };
+        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024, field_lines_max: 100 };
         let Ok(Parse::Complete(head)) = parse(bytes.as_bytes(), &limits) else { panic!("{bytes}") };
         look(representation(&head, &metadata(), &context(&Now::new(HttpDate::from_unix(MODIFIED + 1000)))));
     }
@@ -420,7 +434,7 @@ mod tests {
     #[test]
     fn a_date_in_the_future_is_replaced_by_now() {
         let early = Now::new(HttpDate::from_unix(MODIFIED - 10));
-        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024 };
+        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024, field_lines_max: 100 };
         let Ok(Parse::Complete(head)) = parse(b"GET / HTTP/1.0\r\n\r\n", &limits) else { panic!("a valid head") };
         let metadata = metadata();
         let response = representation(&head, &metadata, &context(&early));

@@ -2,6 +2,7 @@
 //!
 //! Invariant: whatever waits in the queue of a listener that is closed is accepted first, and answered.
 
+use super::shortage::Reserve;
 use super::worker::{accept, spawn, stop_listening};
 use crate::connection::{Door, roster::Roster};
 use crate::shard::Shard;
@@ -27,6 +28,7 @@ pub struct Entrance {
 pub struct Doors {
     shard: Rc<Shard>,
     roster: Rc<Roster>,
+    reserve: Rc<Reserve>,
     open: RefCell<Vec<OpenDoor>>,
 }
 
@@ -42,7 +44,7 @@ pub struct Prepared(Vec<(Door, Socket, Listener)>);
 impl Doors {
     /// None yet.
     pub fn new(shard: Rc<Shard>, roster: Rc<Roster>) -> Doors {
-        Doors { shard, roster, open: RefCell::default() }
+        Doors { shard, roster, reserve: Reserve::new(), open: RefCell::default() }
     }
 
     /// Makes the new ones of these ready.
@@ -72,7 +74,8 @@ impl Doors {
         }
         for (door, socket, listener) in prepared.0 {
             let door = Rc::new(Cell::new(door));
-            let accepting = spawn(accept(listener, door.clone(), self.shard.clone(), self.roster.clone()));
+            let (shard, roster, reserve) = (self.shard.clone(), self.roster.clone(), self.reserve.clone());
+            let accepting = spawn(accept(listener, door.clone(), shard, roster, reserve));
             open.push(OpenDoor { door, socket, accepting });
         }
         for open in gone {

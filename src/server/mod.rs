@@ -22,6 +22,7 @@ pub mod reach;
 pub mod reload;
 pub mod ring;
 pub mod sandbox;
+mod shortage;
 pub mod signal;
 pub mod supervise;
 pub mod worker;
@@ -34,6 +35,7 @@ mod fault;
 mod fault;
 
 use crate::connection::roster;
+use crate::defence::memory as limit_of_memory;
 use crate::observe::log;
 use crate::shard;
 use crate::site;
@@ -158,6 +160,8 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     preflight::check(&options)?;
     let logs = logs::open(&options)?;
     logs.take_effect()?;
+    // After the giving up of rights: what other threads have, they keep.
+    limit_of_memory::watch();
     fault::start();
     supervise::run(options, logs, listeners, numbers, signals, reload)
 }

@@ -4,7 +4,7 @@
 //! Order: the document roots · limits of the process · kernel and /proc · io_uring. A start stops at the first that fails; the
 //! [`doctor`](super::doctor) goes through all of them.
 
-use super::{Options, StartError, logs, privileges};
+use super::{Options, StartError, logs, privileges, shortage};
 use crate::storage::root::Root;
 use rustix::io::Errno;
 use rustix::io_uring::{io_uring_params, io_uring_setup};
@@ -87,11 +87,12 @@ fn raise(resource: Resource) -> Rlimit {
     if setrlimit(resource, raised).is_ok() { raised } else { limit }
 }
 
-/// Descriptors of the process itself: standard streams, signals, the supervisor's bell, the memory for content.
-const DESCRIPTORS_OF_PROCESS: u64 = 15;
+/// Descriptors of the process itself: standard streams, signals, the supervisor's bell, the memory for content, what
+/// the control group says.
+const DESCRIPTORS_OF_PROCESS: u64 = 20;
 
-/// Descriptors of a worker beside its sockets and roots: rings, notifiers, the stream that says stop.
-const DESCRIPTORS_OF_WORKER: u64 = 8;
+/// Descriptors of a worker beside its sockets and roots: rings, notifiers, the stream that says stop, and its reserve.
+const DESCRIPTORS_OF_WORKER: u64 = 8 + shortage::RESERVED_MAX as u64;
 
 /// Each listening socket is held by the supervisor, the worker and its executor.
 const DESCRIPTORS_OF_LISTENER: u64 = 3;

@@ -12,6 +12,7 @@
 use super::doors::{Doors, Entrance, Prepared};
 use super::order::{Ear, Order};
 use super::sandbox::Sandbox;
+use super::shortage::{self, Next, Reserve};
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
 use crate::engine;
@@ -37,7 +38,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What one worker is told.
 pub struct Assignment {
@@ -204,6 +205,7 @@ async fn work(
         doors.abandon();
         roster.abort();
         within(ABORT_TIMEOUT, emptied(roster)).await;
+        roster.abandon();
         return Ok(Ending::Died);
     }
 
@@ -336,6 +338,7 @@ async fn beat(worker: &Worker, pulse: &Pulse) {
         worker.shard.clock.tick();
         access::tick();
         worker.roster.tick();
+        shortage::look_after(&worker.shard, &worker.roster);
         worker.doors.forget_gone();
         pulse.beat();
     }
@@ -371,13 +374,17 @@ async fn keep_house(shard: Rc<Shard>, outgrown: impl Fn()) {
 const ACCEPTED_IN_A_ROW_MAX: usize = 32;
 
 /// Accepts from a listener, for ever; its door may change meanwhile.
-pub(super) async fn accept(listener: Listener, door: Rc<Cell<Door>>, shard: Rc<Shard>, roster: Rc<Roster>) {
-    let mut backoff = Backoff::default();
+pub(super) async fn accept(
+    listener: Listener,
+    door: Rc<Cell<Door>>,
+    shard: Rc<Shard>,
+    roster: Rc<Roster>,
+    reserve: Rc<Reserve>,
+) {
     let mut in_a_row = 0;
     loop {
         match listener.accept().await {
             Ok(stream) => {
-                backoff.succeeded();
                 start(stream, door.get(), &shard, &roster);
             }
             Err(error) => {
@@ -385,8 +392,9 @@ pub(super) async fn accept(listener: Listener, door: Rc<Cell<Door>>, shard: Rc<S
                 if Errno::from_io_error(&error) == Some(Errno::INVAL) {
                     future::pending::<()>().await;
                 }
-                if let Some(pause) = backoff.failed(&error) {
-                    sleep(pause).await;
+                match reserve.failed(&error, &listener, door.get(), &shard, &roster) {
+                    Next::GoOn => future::yield_now().await,
+                    Next::Rest(pause) => sleep(pause).await,
                 }
             }
         }
@@ -435,60 +443,4 @@ async fn within(time: Duration, future: impl Future<Output = ()>) -> bool {
         false
     };
     in_time.or(too_late).await
-}
-
-/// What an accept loop does about failures: it pauses when descriptors run out, for trying on
-/// would burn the CPU that could free some, and tells the log once an episode.
-#[derive(Default)]
-struct Backoff {
-    /// When the episode began, and how many accepts failed in it.
-    episode: Option<(Instant, u64)>,
-}
-
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// An episode is over when no accept failed for this long: between two failures of one shortage
-/// some accepts succeed.
-const QUIET: Duration = Duration::from_secs(5);
-
-impl Backoff {
-    fn succeeded(&mut self) {
-        if let Some((last, failures)) = self.episode {
-            if last.elapsed() > QUIET {
-                tracing::info!("accepting connections again, after {failures} failures");
-                self.episode = None;
-            }
-        }
-    }
-
-    /// How long to wait before the next accept; `None` when the failure was one client's own.
-    fn failed(&mut self, error: &std::io::Error) -> Option<Duration> {
-        if matches!(Errno::from_io_error(error), Some(Errno::CONNABORTED | Errno::PROTO | Errno::INTR | Errno::AGAIN)) {
-            return None;
-        }
-        if self.episode.is_none() {
-            tracing::error!("connections cannot be accepted: {error}; trying on, and telling when it works again");
-        }
-        let failures = self.episode.map_or(0, |(_, failures)| failures) + 1;
-        self.episode = Some((Instant::now(), failures));
-        Some(PAUSE)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shortage_pauses_and_a_lost_client_does_not() {
-        let mut backoff = Backoff::default();
-        assert_eq!(backoff.failed(&Errno::CONNABORTED.into()), None);
-        assert!(backoff.episode.is_none());
-        for failures in 1..=3 {
-            assert_eq!(backoff.failed(&Errno::MFILE.into()), Some(PAUSE));
-            assert_eq!(backoff.episode.map(|(_, failures)| failures), Some(failures));
-            // The episode goes on: one success amid a shortage is not the end of it.
-            backoff.succeeded();
-        }
-    }
 }

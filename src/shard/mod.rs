@@ -136,17 +136,28 @@ impl Shard {
     /// Looks after what time changes and the disk may delay; called about once a second. The error is that a document root
     /// was replaced by another that this thread may not read.
     pub async fn tick(&self) -> Result<(), Denied> {
+        let mut outcome = Ok(());
+        for service in self.services() {
+            outcome = outcome.and(service.tick().await);
+        }
+        outcome
+    }
+
+    /// Gives back memory that only makes answers quick, while it is short, and takes it again afterwards; called about once a
+    /// second.
+    pub fn fit_into_memory(&self, is_short: bool) {
+        self.services().iter().for_each(|service| service.fit_into_memory(is_short));
+    }
+
+    /// Each service that is in use.
+    fn services(&self) -> Vec<Rc<Service>> {
         let mut services: Vec<Rc<Service>> = Vec::new();
         for served in self.served.borrow().iter().flatten() {
             if !services.iter().any(|service| Rc::ptr_eq(service, &served.service)) {
                 services.push(served.service.clone());
             }
         }
-        let mut outcome = Ok(());
-        for service in services {
-            outcome = outcome.and(service.tick().await);
-        }
-        outcome
+        services
     }
 }
 

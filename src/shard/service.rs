@@ -125,6 +125,11 @@ impl Service {
         self.catalogue.throttle.admits()
     }
 
+    /// Gives back memory that only makes it quick, or may take it again.
+    pub(super) fn fit_into_memory(&self, is_short: bool) {
+        if is_short { self.catalogue.give_back() } else { self.catalogue.regrow() }
+    }
+
     /// Looks after what time changes and the disk may delay; called about once a second. The error is that a document root
     /// was replaced by another that this thread may not read.
     pub(super) async fn tick(&self) -> Result<(), Denied> {

@@ -23,6 +23,9 @@ use std::rc::Rc;
 /// What one core remembers.
 pub struct Catalogue {
     entries: RefCell<Cache<Key, Rc<Known>>>,
+    /// What it may hold, and what it holds at most at the moment, in bytes.
+    bytes_max: u64,
+    bytes_max_now: Cell<u64>,
     /// The largest content that is kept.
     pub(super) content_bytes_max: u64,
     pub(super) loading: Flights<Key, Result<Located, Errno>>,
@@ -109,6 +112,12 @@ pub(super) struct Known {
 /// sent from the disk as it is read. One more file may be read in the background.
 const LOADING_PART: u64 = 4;
 
+/// While memory is short, one part in this many of what is held goes each second.
+const GIVEN_BACK_PART: u64 = 4;
+
+/// Afterwards, one part in this many of the whole may be held again each second.
+const REGROWN_PART: u64 = 32;
+
 impl Catalogue {
     /// An empty one.
     pub fn new(budget: Budget) -> Catalogue {
@@ -116,6 +125,8 @@ impl Catalogue {
         let content_bytes_max = budget.admitted_bytes_max();
         Catalogue {
             entries: RefCell::new(Cache::new(budget)),
+            bytes_max: budget.bytes_max,
+            bytes_max_now: Cell::new(budget.bytes_max),
             content_bytes_max,
             loading: Flights::default(),
             missing: Missing::default(),
@@ -146,6 +157,25 @@ impl Catalogue {
 
     pub(super) fn forget(&self, key: KeyOf<'_>) {
         self.entries.borrow_mut().remove(&key);
+    }
+
+    /// Gives a part of what it holds back, for memory is short; called about once a second while it is.
+    pub fn give_back(&self) {
+        let held = self.entries.borrow().bytes();
+        self.set_bytes_max_now(held.min(self.bytes_max_now.get()) / GIVEN_BACK_PART * (GIVEN_BACK_PART - 1));
+    }
+
+    /// May hold more again, up to what it was made for; called about once a second.
+    pub fn regrow(&self) {
+        let now = self.bytes_max_now.get();
+        if now < self.bytes_max {
+            self.set_bytes_max_now(self.bytes_max.min(now.saturating_add(self.bytes_max / REGROWN_PART + 1)));
+        }
+    }
+
+    fn set_bytes_max_now(&self, bytes_max: u64) {
+        self.bytes_max_now.set(bytes_max);
+        self.entries.borrow_mut().set_bytes_max(bytes_max);
     }
 
     /// Looks after what time changes; called about once a second.

@@ -111,7 +111,7 @@ mod tests {
 
     fn shared(cors: &Cors, lines: &str) -> (Option<String>, Option<String>) {
         let bytes = format!("OPTIONS / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
-        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024 };
+        let limits = HeadLimits { head_bytes_max: 4096, target_bytes_max: 1024, field_lines_max: 100 };
         let Ok(Parse::Complete(head)) = parse(bytes.as_bytes(), &limits) else { panic!("{bytes}") };
         let origin = |sharing: Option<Sharing<'_>>| sharing.map(|sharing| sharing.origin.to_owned());
         (origin(cors.sharing(&head.fields)), origin(cors.preflight(&head.fields)))

@@ -138,6 +138,8 @@ pub enum Located {
     NotAllowed,
     /// Nothing to send: the disk, or the rules, say so.
     Refused(Refusal),
+    /// Nothing to send for so many seconds: the client has asked for more than its rate.
+    TooMany(u32),
     /// Nothing to send: the request asks for what cannot be, as this status says.
     Failed(Status),
 }

@@ -12,6 +12,7 @@ use super::lifetime::Lifetimes;
 use super::pattern::Pattern;
 use super::rule::{Redirect, Rewrite};
 use super::{access::AddressRules, error_page::ErrorPages, try_files::Candidate};
+use crate::defence::requests::RequestLimit;
 use crate::http::coding::Coding;
 use crate::http::media_type;
 use crate::http::respond::SiteFields;
@@ -135,6 +136,12 @@ keys! {
     access_log: Arc<[AccessLog]> = Arc::from([]);
     /// The first name of the site; no key of its own.
     server_name: Arc<str> = Arc::from("");
+    /// Bytes of content a second that a connection is sent; zero for as many as it takes.
+    limit_rate: u64 = 0;
+    /// Bytes of an answer that are sent before that rate holds.
+    limit_rate_after: u64 = 0;
+    /// How many requests of a client are let through.
+    limit_requests: Option<Arc<RequestLimit>> = None;
 }
 
 /// What is sent of a directory without an index file.

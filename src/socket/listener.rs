@@ -4,6 +4,7 @@
 
 use super::Stream;
 use super::readiness::{Interest, Registration};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::future::poll_fn;
@@ -52,9 +53,41 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Whether a connection waits to be accepted. Where none does, [`Listener::accept`] waits for the next from here on: without a
+    /// descriptor to spare, accept(2) fails before it looks.
+    pub fn has_waiting(&self) -> bool {
+        let mut queue = [PollFd::new(&self.descriptor, PollFlags::IN)];
+        let has_waiting = poll(&mut queue, Some(&Timespec::default())).map_or(true, |ready| ready > 0);
+        if !has_waiting {
+            self.registration.use_up(Interest::Read);
+        }
+        has_waiting
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         // Copies of it may live on, and the set would go on to tell of it.
         self.registration.withdraw(&self.descriptor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn whoever_waits_is_seen_without_a_descriptor() {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        socket.set_nonblocking(true).expect("it is open");
+        let address = socket.local_addr().expect("it is bound");
+        let listener = Listener::new(socket).expect("epoll works");
+        assert!(!listener.has_waiting());
+        let _client = TcpStream::connect(address).expect("it listens");
+        assert!(listener.has_waiting() && listener.has_waiting());
+        let _stream = listener.accept_now().expect("it waits");
+        assert!(!listener.has_waiting());
     }
 }

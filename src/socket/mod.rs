@@ -9,6 +9,7 @@
 
 pub mod bulk;
 mod listener;
+mod queue;
 pub mod readiness;
 mod stream;
 pub mod tasks;

@@ -3,6 +3,7 @@
 //! Invariant: every attempt is made before it is waited for, so that a socket that is ready costs one call, and one that
 //! is closed before it ever has to wait is in no set.
 
+use super::queue;
 use super::readiness::{Interest, Registration};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A connection, TCP or of a Unix socket.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub struct Stream {
 
 /// The most that one call sends from a file: others on this core have their turn in between.
 const SENDFILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Reads of what came in on a connection that is closed at once: more than a request head.
+const AWAY_READS_MAX: usize = 8;
 
 impl Stream {
     /// A connection that was accepted, non-blocking, from this peer; none on a Unix socket, nor where it is not known.
@@ -61,29 +66,31 @@ impl Stream {
     }
 
     /// Sends as much as the socket takes, once it takes some.
-    pub async fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        poll_fn(|cx| {
-            loop {
-                if self.is_waiting(Interest::Write, cx) {
-                    return Poll::Pending;
-                }
-                match rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL) {
-                    Ok(count) => return Poll::Ready(Ok(count)),
-                    Err(Errno::AGAIN) => self.enter(Interest::Write)?,
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Poll::Ready(Err(errno.into())),
-                }
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        loop {
+            if self.is_waiting(Interest::Write, cx) {
+                return Poll::Pending;
             }
-        })
-        .await
+            match rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL) {
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(Errno::AGAIN) => self.enter(Interest::Write)?,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Poll::Ready(Err(errno.into())),
+            }
+        }
+    }
+
+    /// The same, as a future.
+    pub async fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        poll_fn(|cx| self.poll_write(cx, bytes)).await
     }
 
     /// Waits until the socket may take something, as far as is known without trying.
-    pub async fn room(&mut self) {
-        poll_fn(|cx| if self.is_waiting(Interest::Write, cx) { Poll::Pending } else { Poll::Ready(()) }).await;
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_waiting(Interest::Write, cx) { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Sends as much of two pieces, in one call, as the socket takes now; after nothing, [`Stream::room`] waits.
+    /// Sends as much of two pieces, in one call, as the socket takes now; after nothing, [`Stream::poll_room`] waits.
     pub fn send_now(&mut self, pieces: [&[u8]; 2]) -> std::io::Result<usize> {
         let mut no_control = SendAncillaryBuffer::default();
         let pieces = pieces.map(IoSlice::new);
@@ -110,6 +117,32 @@ impl Stream {
             Err(Errno::AGAIN) => self.enter(Interest::Write).map(|()| 0),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// Bytes that the socket has taken and the peer has not acknowledged.
+    pub fn unacknowledged_bytes(&self) -> std::io::Result<u64> {
+        Ok(queue::unacknowledged_bytes(&self.descriptor)?)
+    }
+
+    /// From here on, closing it throws away what the peer has not taken, and tells the peer by a reset: else the kernel would hold
+    /// that for minutes, for a peer that takes nothing.
+    pub fn reset_at_close(&self) -> std::io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_linger(&self.descriptor, Some(Duration::ZERO))?)
+    }
+
+    /// Sends what the socket takes of `bytes` now, says that nothing more will be sent, and reads away what has come in: bytes that nobody
+    /// has read make a close a reset, which may overtake what was sent.
+    pub fn answer_and_shut_down(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL)?;
+        self.shut_down()?;
+        let mut away = [0u8; 4096];
+        for _ in 0..AWAY_READS_MAX {
+            match rustix::net::recv(&self.descriptor, &mut away, RecvFlags::DONTWAIT) {
+                Ok((1.., _)) => {}
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     /// Whether bytes wait in the socket that nobody has read.

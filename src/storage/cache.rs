@@ -88,6 +88,11 @@ impl<K: Eq + Hash + Weight, V: Weight> Cache<K, V> {
         self.entries.remove(key);
     }
 
+    /// Holds no more than this from here on, and lets go of what is above it.
+    pub fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.entries.set_capacity(bytes_max);
+    }
+
     /// Bytes held now.
     pub fn bytes(&self) -> u64 {
         self.entries.weight()
@@ -158,6 +163,18 @@ mod tests {
             let others = (0..90).filter(|number| cache.get(number).is_some()).count();
             assert!(others >= left, "{others} left beside {part} of 16 parts");
         }
+    }
+
+    #[test]
+    fn a_budget_that_shrinks_lets_go_at_once() {
+        let mut cache = Cache::new(BUDGET);
+        for bytes_max in [BUDGET.bytes_max, 10_000, 0, BUDGET.bytes_max] {
+            cache.set_bytes_max(bytes_max);
+            assert!(cache.bytes() <= bytes_max, "{} of {bytes_max}", cache.bytes());
+            (0..1000).for_each(|number: u32| cache.insert(number, Sized(740)));
+            assert!(cache.bytes() <= bytes_max, "{} of {bytes_max}", cache.bytes());
+        }
+        assert!(cache.bytes() > BUDGET.bytes_max / 2, "and grows again");
     }
 
     #[test]

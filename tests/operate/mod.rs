@@ -4,8 +4,11 @@
 //! documentation says they do.
 
 mod configuration;
+mod exhaustion;
+mod limits;
 mod log_files;
 mod logs;
 mod privileges;
 mod reload;
 mod sandbox;
+mod slow_clients;

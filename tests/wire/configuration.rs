@@ -219,6 +219,12 @@ sandbox_read = ['OUTSIDE']
 read_timeout = 14
 keepalive_timeout = 64
 send_timeout = 59
+head_rate_min = 99
+send_rate_min = '1k/s'
+max_connections = 1000
+max_connections_per_client = 100
+keepalive_requests = 1000
+fields_max = 50
 drain_timeout = 1
 checkalive = 4
 error_log = 'OUTSIDE/error.log'
@@ -253,6 +259,9 @@ nosniff = true
 etag = false
 max_ranges = 2
 error_page = { 403 = '/403.html', 40x = '/40x.html', 50x = '/50x.html' }
+limit_rate = '100m'
+limit_rate_after = '1m'
+limit_requests = { rate = '1000/s', burst = 2000 }
 
 [[location]]
 path = '/staff/'

@@ -13,7 +13,7 @@ use otus_httpd::http::precondition::{Verdict, evaluate, range_applies};
 use otus_httpd::http::request::{HeadLimits, Parse, parse};
 use otus_httpd::http::validator::{TagCondition, Validators, tag_conditions};
 
-const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024 };
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024, field_lines_max: 100 };
 
 /// 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
 const MODIFIED_SECONDS: i64 = 784_111_777;

@@ -10,8 +10,8 @@ use otus_httpd::http::request::{BadRequest, HeadLimits, Parse, RequestHead, Vers
 
 /// The limits of the standard configuration, and narrow ones that short inputs can break.
 const LIMITS: [HeadLimits; 2] = [
-    HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024 },
-    HeadLimits { head_bytes_max: 96, target_bytes_max: 24 },
+    HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024, field_lines_max: 100 },
+    HeadLimits { head_bytes_max: 96, target_bytes_max: 24, field_lines_max: 100 },
 ];
 
 const NAMES: [(FieldName, &str); 19] = [

@@ -6,7 +6,7 @@
 use otus_httpd::http::request::{HeadLimits, Parse, parse};
 use otus_httpd::http::target::{RequestTarget, SitePath};
 
-const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024 };
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024, field_lines_max: 100 };
 
 /// Takes `data` for the target of a request.
 pub fn target(data: &[u8]) {

@@ -7,7 +7,7 @@ use crate::http::status::Status;
 use crate::observe::exchanged::{CacheStatus, Summary};
 use std::time::Instant;
 
-const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024 };
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024, field_lines_max: 100 };
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nServer: otus-httpd\r\nContent-Type: text/html\r\n\r\n";
 

@@ -1,0 +1,152 @@
+//! What a worker does when descriptors or memory run out, in this order: idle connections end, those that are idle for longest first ·
+//! newcomers are told to come again · what is in flight goes on.
+//!
+//! A worker keeps some descriptors in reserve. When accept(2) fails for want of one, and no idle connection can make room, one of them is
+//! given up so that the newcomer can be answered, and taken again behind it.
+//!
+//! Invariant: whatever fails, the log tells of an episode once, and when it is over.
+
+use super::worker::spawn;
+use crate::connection::{self, Door, roster::Roster};
+use crate::defence::memory::{self, Level};
+use crate::defence::{episode, heap};
+use crate::shard::Shard;
+use crate::socket::Listener;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Descriptors that a worker keeps in reserve: so many clients are answered at the same time for whom there is none.
+pub(super) const RESERVED_MAX: usize = 8;
+
+/// How long an accept loop rests that can do nothing: trying on would burn the CPU that could free a descriptor.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Idle connections that end at once for want of descriptors: the newcomers' files need some too.
+const SHED_FOR_DESCRIPTORS: usize = 4;
+
+/// Of the connections of a core, one part in this many ends each second while memory is scarce.
+const SHED_PART: usize = 8;
+
+/// Those that end each second at least, where so many are idle.
+const SHED_MIN: usize = 16;
+
+/// The reserve of one worker.
+pub(super) struct Reserve {
+    descriptors: RefCell<Vec<OwnedFd>>,
+}
+
+/// What an accept loop does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It tries again; others have their turn before.
+    GoOn,
+    /// It rests for so long.
+    Rest(Duration),
+}
+
+impl Reserve {
+    /// A full one, as far as there are descriptors.
+    pub(super) fn new() -> Rc<Reserve> {
+        let reserve = Rc::new(Reserve { descriptors: RefCell::default() });
+        reserve.fill();
+        reserve
+    }
+
+    /// After accept(2) failed.
+    pub(super) fn failed(
+        self: &Rc<Reserve>,
+        error: &std::io::Error,
+        listener: &Listener,
+        door: Door,
+        shard: &Rc<Shard>,
+        roster: &Rc<Roster>,
+    ) -> Next {
+        match Errno::from_io_error(error) {
+            // One client's own failure.
+            Some(Errno::CONNABORTED | Errno::PROTO | Errno::INTR | Errno::AGAIN) => return Next::GoOn,
+            // It fails for want of a descriptor also where nobody waits.
+            Some(Errno::MFILE | Errno::NFILE) if !listener.has_waiting() => return Next::GoOn,
+            Some(Errno::MFILE | Errno::NFILE) => {}
+            _ => {
+                tell_of(error);
+                return Next::Rest(PAUSE);
+            }
+        }
+        tell_of(error);
+        if roster.shed(SHED_FOR_DESCRIPTORS) > 0 {
+            // Their descriptors are there when their tasks have run.
+            return Next::GoOn;
+        }
+        self.turn_away(listener, door, shard, roster)
+    }
+
+    /// Gives one descriptor up for the moment in which a newcomer is answered.
+    fn turn_away(self: &Rc<Reserve>, listener: &Listener, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) -> Next {
+        self.fill();
+        let Some(reserved) = self.descriptors.borrow_mut().pop() else { return Next::Rest(PAUSE) };
+        drop(reserved);
+        let Ok(stream) = listener.accept_now() else {
+            self.fill();
+            return Next::Rest(PAUSE);
+        };
+        if self.descriptors.borrow().is_empty() {
+            connection::refuse_at_once(stream, door, shard, roster);
+            self.fill();
+        } else {
+            let reserve = self.clone();
+            let refusing = connection::refuse_gently(stream, door, shard.clone(), roster.clone());
+            spawn(async move {
+                refusing.await;
+                reserve.fill();
+            })
+            .detach();
+        }
+        Next::GoOn
+    }
+
+    /// Takes back what was given up, as far as there are descriptors.
+    fn fill(&self) {
+        let mut descriptors = self.descriptors.borrow_mut();
+        while descriptors.len() < RESERVED_MAX {
+            // Nothing that a path leads to, which a sandbox could forbid.
+            match eventfd(0, EventfdFlags::CLOEXEC) {
+                Ok(descriptor) => descriptors.push(descriptor),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn tell_of(error: &std::io::Error) {
+    if episode::DESCRIPTORS.note(Instant::now()) {
+        tracing::error!(
+            "connections cannot be accepted: {error}; idle ones end, newcomers are turned away with 503; telling when it works again"
+        );
+    }
+}
+
+/// Looks after shortages; called once a second by each worker.
+pub(super) fn look_after(shard: &Shard, roster: &Roster) {
+    let now = Instant::now();
+    if let Some(failures) = episode::DESCRIPTORS.end(now) {
+        tracing::info!("accepting connections again, after {failures} failures");
+    }
+    if let Some(refused) = episode::CONNECTIONS.end(now) {
+        tracing::info!("there is room for connections again, after {refused} were turned away");
+    }
+    if roster.crowd_is_gone() {
+        heap::give_back();
+    }
+    let level = memory::level();
+    shard.fit_into_memory(level >= Level::Short);
+    if level >= Level::Short {
+        heap::give_back();
+    }
+    if level == Level::Scarce {
+        roster.shed((roster.len() / SHED_PART).max(SHED_MIN));
+    }
+}
