@@ -4,6 +4,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`counters`] | what is counted, a worker by itself |
 //! | [`engine`] | whether the engine has something under way |
 //! | [`http`] | pure: a request's bytes in, a description of the answer out |
 //! | [`socket`] | the network: connections that are waited for together with the ring |
@@ -19,7 +20,7 @@
 //! # Invariants
 //!
 //! - Imports point one way: `cli` and `config`, `server`, `connection`, `exchange`, `shard`,
-//!   `site`, `storage`, `socket` and `observe`, `engine`, `http`; a module uses only what stands behind it.
+//!   `site`, `storage`, `socket` and `observe`, `engine` and `counters`, `http`; a module uses only what stands behind it.
 //! - `connection` never sees a path, `site` never sees a socket, `http` never sees the world.
 //! - The status is never written before the file is open and its length known.
 //! - Every wait has a deadline; every queue, buffer and loop has a named limit.
@@ -29,6 +30,7 @@
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod counters;
 pub mod engine;
 pub mod exchange;
 pub mod http;

@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 
 /// The layers, higher ones first: a module uses only modules of a smaller rank, and itself.
-const RANKS: [(&str, u32); 13] = [
+const RANKS: [(&str, u32); 14] = [
     ("main", 9),
     ("cli", 8),
     ("config", 8),
@@ -22,6 +22,7 @@ const RANKS: [(&str, u32); 13] = [
     ("observe", 2),
     ("socket", 2),
     ("engine", 1),
+    ("counters", 1),
     ("http", 0),
 ];
 
