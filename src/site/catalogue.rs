@@ -9,6 +9,7 @@
 use super::keep::{Keeping, WHOLE_BYTES_MAX};
 use super::missing::Missing;
 use super::{Body, Located, Representation};
+use crate::counters;
 use crate::http::coding::{Coding, Codings};
 use crate::http::target::SitePath;
 use crate::observe::throttle::Throttle;
@@ -23,6 +24,7 @@ use std::rc::Rc;
 /// What one core remembers.
 pub struct Catalogue {
     entries: RefCell<Cache<Key, Rc<Known>>>,
+    bytes_max: u64,
     /// The largest content that is kept.
     pub(super) content_bytes_max: u64,
     pub(super) loading: Flights<Key, Result<Located, Errno>>,
@@ -116,6 +118,7 @@ impl Catalogue {
         let content_bytes_max = budget.admitted_bytes_max();
         Catalogue {
             entries: RefCell::new(Cache::new(budget)),
+            bytes_max: budget.bytes_max,
             content_bytes_max,
             loading: Flights::default(),
             missing: Missing::default(),
@@ -151,6 +154,11 @@ impl Catalogue {
     /// Looks after what time changes; called about once a second.
     pub fn tick(&self) {
         self.keeping.tick();
+        let (counters, entries) = (counters::here(), self.entries.borrow());
+        counters.cache_entries.set(entries.len() as u64);
+        counters.cache_bytes.set(entries.bytes());
+        counters.cache_bytes_max.set(self.bytes_max);
+        drop(entries);
         let suppressed = self.throttle.tick();
         if suppressed > 0 {
             tracing::warn!("{suppressed} more messages of that sort within a second");
