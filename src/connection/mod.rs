@@ -11,18 +11,22 @@ pub mod inbox;
 pub mod outbox;
 mod proxied;
 pub mod roster;
+mod shown;
 mod transfer;
 
+use crate::counters::{self, Closed};
 use crate::exchange::{self, Answer, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
 use crate::http::request::{self, Parse, RequestHead};
 use crate::observe::exchanged::{self, Told, Unfinished};
+use crate::observe::live;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use close::Close;
 use inbox::{Fill, Inbox, narrow};
 use outbox::Outbox;
 use roster::{Interrupt, Phase, Place, Roster};
+use shown::Shown;
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -39,6 +43,7 @@ pub struct Door {
 /// Serves one peer until its connection ends.
 pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
     let place = roster.enter(door.listener);
+    let mut end = End(Closed::Panicked);
     let mut inbox = Inbox::default();
     let mut outbox = Outbox::default();
     let close = match converse(&mut stream, door, &shard, &place, &mut inbox, &mut outbox).await {
@@ -50,7 +55,17 @@ pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<
     }
     inbox.give_back(&shard.buffers);
     outbox.give_back(&shard.buffers);
+    end.0 = close.counted();
     tracing::debug!(client = ?stream.peer(), reason = close.reason(), "connection closed: {close}");
+}
+
+/// Counts how a connection ended, also when a panic unwinds it.
+struct End(Closed);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        counters::here().closed(self.0).add(1);
+    }
 }
 
 /// Answers gathered before they are sent and other connections have their turn.
@@ -172,18 +187,24 @@ fn tell(
     outbox: &Outbox,
 ) -> (Outgoing, Persistence) {
     let summary = &answer.summary;
+    let begun = place.next_request_begun();
+    let leaves_with_head = answer.content.leaves_with_head();
+    live::answered(head, summary, place.answered_at() - begun, leaves_with_head);
+    if let Some(head) = head.filter(|_| !leaves_with_head && live::is_watched()) {
+        place.show(Some(Shown::new(head, summary, begun, place.sent_bytes())));
+    }
     let told = Told {
         head,
         unparsed: if head.is_some() { &[] } else { inbox.unread() },
         answer_head: outbox.last_head(summary.written_bytes, summary.head_bytes),
         summary,
-        begun: place.next_request_begun(),
+        begun,
         listener: peer.listener,
         connection: if summary.logs.is_some() { place.number() } else { 0 },
         connection_requests: place.count_request(),
         request_id: Cell::new(None),
     };
-    let content = match exchanged::answered(&told, answer.content.leaves_with_head()) {
+    let content = match exchanged::answered(&told, leaves_with_head) {
         None => answer.content,
         Some(unfinished) => Outgoing::Followed(Box::new((answer.content, unfinished))),
     };
@@ -202,7 +223,10 @@ impl Telling<'_> {
     /// `gathered_bytes` of it will be sent with the next flush.
     fn end(&mut self, gathered_bytes: u64) {
         if let Some(unfinished) = self.unfinished.take() {
-            unfinished.end((self.place.sent_bytes() + gathered_bytes).saturating_sub(self.before));
+            let sent_bytes = (self.place.sent_bytes() + gathered_bytes).saturating_sub(self.before);
+            let shown = self.place.show(None);
+            live::ended(shown.as_ref().map(|shown| shown.asked()), unfinished.begun().elapsed(), sent_bytes);
+            unfinished.end(sent_bytes);
         }
     }
 }

@@ -5,6 +5,8 @@
 //!
 //! Invariant: a deadline never fires early; it fires at most two ticks late.
 
+use super::shown::{self, Shown};
+use crate::counters::{self, State};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -45,6 +47,19 @@ pub enum Phase {
     Disk,
     /// The peer to stop sending.
     Linger,
+}
+
+impl Phase {
+    fn state(self) -> State {
+        match self {
+            Phase::Fresh => State::Fresh,
+            Phase::Head => State::Head,
+            Phase::Idle => State::Idle,
+            Phase::Send => State::Send,
+            Phase::Disk => State::Disk,
+            Phase::Linger => State::Linger,
+        }
+    }
 }
 
 const FRESH_SECONDS_WHEN_DRAINING: u32 = 1;
@@ -102,6 +117,7 @@ impl Roster {
             request_begun: Cell::new(Instant::now()),
             number: Cell::new(0),
             requests: Cell::new(0),
+            shown: Cell::new(None),
         });
         let key = self.watches.borrow_mut().insert(watch.clone());
         Place { roster: self.clone(), watch, key }
@@ -120,12 +136,23 @@ impl Roster {
     /// One more second has passed: ends the waits whose deadline is behind it.
     pub fn tick(&self) {
         self.tick.set(self.tick.get() + 1);
+        let mut counts = [0; State::ALL.len()];
         for (_, watch) in self.watches.borrow().iter() {
+            counts[watch.phase.get().state() as usize] += 1;
             if watch.deadline_tick.get() <= self.tick.get() {
                 watch.timed_out.set(true);
                 watch.wake();
             }
         }
+        for (state, _) in State::ALL {
+            counters::here().connections(state).set(counts[state as usize]);
+        }
+    }
+
+    /// Publishes the open transfers, for whoever looks in; called once a second.
+    pub fn show(&self) {
+        let watches = self.watches.borrow();
+        shown::publish(watches.iter().map(|(_, watch)| (&watch.shown, watch.sent_bytes.get())));
     }
 
     /// Ends the idle waits, now and from here on. A new connection is given a moment more, for
@@ -193,6 +220,8 @@ struct Watch {
     /// Its number among all connections, once somebody has asked for it.
     number: Cell<u64>,
     requests: Cell<u32>,
+    /// The transfer that is shown to whoever looks in; in a box, for most connections have none.
+    shown: Cell<Option<Box<Shown>>>,
 }
 
 /// Numbers of connections that were given out.
@@ -239,6 +268,17 @@ impl Place {
     /// Notes that the first bytes of a request came in.
     pub(super) fn note_request(&self) {
         self.watch.request_begun.set(Instant::now());
+    }
+
+    /// When the last request was answered.
+    pub(super) fn answered_at(&self) -> Instant {
+        // The next one has begun then, as far as is known.
+        self.watch.request_begun.get()
+    }
+
+    /// Shows a transfer to whoever looks in, or that there is none any more; gives the one before.
+    pub(super) fn show(&self, shown: Option<Box<Shown>>) -> Option<Box<Shown>> {
+        self.watch.shown.replace(shown)
     }
 
     /// When the first bytes of the request came in that is answered now. One that came together with it, which is the next,

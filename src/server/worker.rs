@@ -14,8 +14,10 @@ use super::order::{Ear, Order};
 use super::sandbox::Sandbox;
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
+use crate::counters;
 use crate::engine;
 use crate::observe::access;
+use crate::observe::live;
 use crate::shard::{Service, Shard};
 use crate::socket::{Listener, Stream, tasks};
 use crate::storage::root::Denied;
@@ -117,7 +119,10 @@ pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report) + Clon
     match executor {
         Ok(executor) => {
             bind_to(assignment.cpu);
-            executor.run(work(assignment, pulse, report, confined)).unwrap_or_else(Ending::Failed)
+            counters::enter(assignment.index);
+            let ending = executor.run(work(assignment, pulse, report, confined)).unwrap_or_else(Ending::Failed);
+            counters::leave();
+            ending
         }
         Err(error) => Ending::Failed(format!("the executor cannot be made: {error}")),
     }
@@ -331,6 +336,7 @@ async fn any_ends(house: &mut Task<std::thread::Result<()>>, doors: &Doors) {
 
 /// The heart: once a second, on the second.
 async fn beat(worker: &Worker, pulse: &Pulse) {
+    count_beat();
     loop {
         sleep(until_next_second()).await;
         worker.shard.clock.tick();
@@ -338,7 +344,25 @@ async fn beat(worker: &Worker, pulse: &Pulse) {
         worker.roster.tick();
         worker.doors.forget_gone();
         pulse.beat();
+        count_beat();
+        if live::is_watched() {
+            worker.roster.show();
+        }
     }
+}
+
+thread_local! {
+    /// CPU time of this thread that is counted.
+    static COUNTED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Counts a beat, and the CPU time since the last one.
+fn count_beat() {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let now = Duration::try_from(now).unwrap_or_default();
+    let more = now.saturating_sub(COUNTED.replace(now));
+    counters::here().cpu_nanoseconds.add(u64::try_from(more.as_nanos()).unwrap_or(u64::MAX));
+    counters::here().beat();
 }
 
 /// Waits for `end` with a beating heart.
@@ -400,6 +424,7 @@ pub(super) async fn accept(listener: Listener, door: Rc<Cell<Door>>, shard: Rc<S
 
 /// Serves a connection in a task of its own; a panic in it ends there.
 fn start(stream: Stream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+    counters::here().accepted.add(1);
     let serving = fault::in_connection(connection::serve(stream, door, shard.clone(), roster.clone()));
     // The panic hook has told of a panic; there is nothing left to do about it.
     spawn(serving).detach();
@@ -466,6 +491,7 @@ impl Backoff {
         if matches!(Errno::from_io_error(error), Some(Errno::CONNABORTED | Errno::PROTO | Errno::INTR | Errno::AGAIN)) {
             return None;
         }
+        counters::here().accept_errors.add(1);
         if self.episode.is_none() {
             tracing::error!("connections cannot be accepted: {error}; trying on, and telling when it works again");
         }
