@@ -132,6 +132,7 @@ impl Config {
             "keepalive_timeout" => number(self.keepalive_timeout.into()),
             "send_timeout" => number(self.send_timeout.into()),
             "drain_timeout" => number(self.drain_timeout.into()),
+            "drain_delay" => number(self.drain_delay.into()),
             "checkalive" => number(self.checkalive.into()),
             "head_bytes_max" => number(self.head_bytes_max as u64),
             "target_bytes_max" => number(self.target_bytes_max as u64),

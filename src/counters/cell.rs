@@ -47,7 +47,7 @@ impl Gauge {
     /// Adds to it; by the one thread that may.
     #[inline]
     pub fn add(&self, count: u64) {
-        self.set(self.get() + count);
+        self.set(self.get().saturating_add(count));
     }
 
     /// Takes from it, and stays at zero where there is less: by the one thread that may.
@@ -89,6 +89,12 @@ impl Histogram {
         let bucket = self.bounds.iter().position(|bound| nanoseconds <= *bound).unwrap_or(self.bounds.len());
         self.buckets[bucket].add(1);
         self.sum_nanoseconds.add(nanoseconds);
+    }
+
+    /// Adds what another of the same bounds has counted.
+    pub(super) fn take_in(&self, other: &Histogram) {
+        self.buckets.iter().zip(&other.buckets).for_each(|(ours, theirs)| ours.add(theirs.get()));
+        self.sum_nanoseconds.add(other.sum_nanoseconds.get());
     }
 
     /// For each bound, in seconds, how many were no longer; at the end all of them, with an infinite bound.

@@ -1,15 +1,14 @@
 //! What the server counts: per worker, written by the worker's own thread only, read by anybody.
 //!
 //! Order: a worker's thread enters by [`enter`] · whatever layer has something to count asks [`here`] for the counters of
-//! its thread, `counters::here().accept_errors.add(1)` · what no single worker owns is in [`process`] · [`workers`] and
+//! its thread, `counters::here().accept_errors.add(1)` · what no single worker owns is in [`process`] · [`of_worker`] and
 //! [`process`] are read by whoever tells of them. The cells are in `cell`, the words for reasons in `reason`.
 //!
 //! A count costs a load and a store, no locked instruction, and nothing waits for another core. A thread that is no worker
 //! (a test, the blocking pool) counts into cells that nobody reads: what a pool's thread does is counted by the worker that
 //! takes the result.
 //!
-//! Invariant: the counters of a worker outlive it. One that is replaced is followed by a thread that counts on; only its
-//! gauges begin anew.
+//! Invariant: each cell of a worker has one thread that writes it, and what was counted outlives the thread. Its gauges do not.
 
 mod cell;
 mod reason;
@@ -20,8 +19,8 @@ pub use reason::{Closed, METHODS, Refused, State};
 use crate::http::method::Method;
 use crate::http::status::Status;
 use std::cell::Cell;
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What one worker counts. On a cache line of its own, so that workers do not slow each other.
 #[repr(align(128))]
@@ -82,8 +81,6 @@ pub struct Counters {
     pub connections_shed: Counter,
     /// Connections that were closed because their client sent or took less than the least rate.
     pub slow_peers_cut: Counter,
-    /// How often the worker was started anew; counted by the supervisor alone.
-    pub restarts: Counter,
 }
 
 /// Status codes from 100 on.
@@ -148,7 +145,6 @@ impl Counters {
             requests_limited: Counter::new(),
             connections_shed: Counter::new(),
             slow_peers_cut: Counter::new(),
-            restarts: Counter::new(),
         }
     }
 
@@ -197,10 +193,56 @@ impl Counters {
         self.beaten_milliseconds.set(milliseconds.max(1));
     }
 
+    /// Adds what another has counted.
+    fn take_in(&self, other: &Counters) {
+        let add = |ours: &[Counter], theirs: &[Counter]| ours.iter().zip(theirs).for_each(|(a, b)| a.add(b.get()));
+        add(&self.responses, &other.responses);
+        add(&self.requests, &other.requests);
+        add(&self.closed, &other.closed);
+        add(&self.refused, &other.refused);
+        self.request_seconds.take_in(&other.request_seconds);
+        self.stall_seconds.take_in(&other.stall_seconds);
+        for (ours, theirs) in self.singles().into_iter().zip(other.singles()) {
+            ours.add(theirs.get());
+        }
+        self.connections.iter().zip(&other.connections).for_each(|(a, b)| a.add(b.get()));
+        for (ours, theirs) in self.gauges().into_iter().zip(other.gauges()) {
+            ours.add(theirs.get());
+        }
+        self.note_stall(Duration::from_nanos(other.stall_worst_nanoseconds.get()));
+        self.beaten_milliseconds.set(self.beaten_milliseconds.get().max(other.beaten_milliseconds.get()));
+    }
+
+    fn singles(&self) -> [&Counter; 17] {
+        [
+            &self.received_bytes,
+            &self.sent_bytes,
+            &self.accepted,
+            &self.accept_errors,
+            &self.cache_hits,
+            &self.cache_misses,
+            &self.cache_evictions,
+            &self.disk_reads,
+            &self.disk_read_bytes,
+            &self.page_cache_reads,
+            &self.page_cache_read_bytes,
+            &self.engine_turns,
+            &self.cpu_nanoseconds,
+            &self.beats,
+            &self.requests_limited,
+            &self.connections_shed,
+            &self.slow_peers_cut,
+        ]
+    }
+
+    fn gauges(&self) -> [&Gauge; 4] {
+        [&self.cache_entries, &self.cache_bytes, &self.cache_bytes_max, &self.disk_reads_in_flight]
+    }
+
     /// What was true of a worker that is gone is not of its successor.
     fn reset_gauges(&self) {
         self.connections.iter().for_each(|gauge| gauge.set(0));
-        for gauge in [&self.cache_entries, &self.cache_bytes, &self.disk_reads_in_flight, &self.beaten_milliseconds] {
+        for gauge in self.gauges().into_iter().chain([&self.beaten_milliseconds]) {
             gauge.set(0);
         }
     }
@@ -217,20 +259,48 @@ static NOBODY: Counters = Counters::new();
 
 thread_local! {
     static HERE: Cell<&'static Counters> = const { Cell::new(&NOBODY) };
+    static SEAT: Cell<Option<Seat>> = const { Cell::new(None) };
 }
 
-static WORKERS: Mutex<Vec<&'static Counters>> = Mutex::new(Vec::new());
+/// For each worker, the counters of its threads: one, but for the time in which a successor serves already while the one
+/// before it finishes what is in flight.
+static WORKERS: Mutex<Vec<Vec<&'static Place>>> = Mutex::new(Vec::new());
 
-/// Makes this thread that of the worker with this number, counting on where the one before it ended.
+/// The counters of one thread at a time.
+#[derive(Debug, Default)]
+struct Place {
+    counters: Counters,
+    is_taken: Flag,
+}
+
+/// The place of this thread, which gives it up at its end, however that comes.
+struct Seat(&'static Place);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.counters.reset_gauges();
+        self.0.is_taken.set(false);
+    }
+}
+
+/// Makes this thread that of the worker with this number. It counts on where one that is gone ended.
 pub fn enter(index: usize) {
-    let counters = of_worker(index);
-    counters.reset_gauges();
-    HERE.set(counters);
-}
-
-/// Ends this thread's being a worker: it is not expected to beat any more.
-pub fn leave() {
-    HERE.replace(&NOBODY).reset_gauges();
+    let mut workers = lock();
+    if workers.len() <= index {
+        workers.resize_with(index + 1, Vec::new);
+    }
+    let places = &mut workers[index];
+    let free = places.iter().copied().find(|place| !place.is_taken.get());
+    let place = free.unwrap_or_else(|| {
+        // It is there until the process ends; there are as many as threads that a worker ever had at the same time.
+        let place: &'static Place = Box::leak(Box::default());
+        places.push(place);
+        place
+    });
+    place.is_taken.set(true);
+    drop(workers);
+    SEAT.set(Some(Seat(place)));
+    HERE.set(&place.counters);
 }
 
 /// The counters of this thread.
@@ -239,19 +309,16 @@ pub fn here() -> &'static Counters {
     HERE.get()
 }
 
-/// The counters of the worker with this number.
-pub fn of_worker(index: usize) -> &'static Counters {
-    let mut workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
-    while workers.len() <= index {
-        // They are there until the process ends, and there are as many as workers.
-        workers.push(Box::leak(Box::new(Counters::new())));
-    }
-    workers[index]
+/// What the threads of the worker with this number have counted together.
+pub fn of_worker(index: usize) -> Counters {
+    let sum = Counters::new();
+    let workers = lock();
+    workers.get(index).into_iter().flatten().for_each(|place| sum.take_in(&place.counters));
+    sum
 }
 
-/// The counters of all workers, in order of their numbers.
-pub fn workers() -> Vec<&'static Counters> {
-    WORKERS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+fn lock() -> MutexGuard<'static, Vec<Vec<&'static Place>>> {
+    WORKERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What no single worker owns. Any thread may count here, by a locked instruction: for what is rare.
@@ -273,6 +340,35 @@ pub struct Process {
     pub shared_content_bytes: SharedGauge,
     /// The most connections that there may be; zero where there is no limit.
     pub connections_max: SharedGauge,
+    /// For each worker, how often it was started anew.
+    restarts: Mutex<Vec<u64>>,
+}
+
+impl Process {
+    /// Counts that a worker was started anew.
+    pub fn count_restart(&self, worker: usize) {
+        let mut restarts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
+        if restarts.len() <= worker {
+            restarts.resize(worker + 1, 0);
+        }
+        restarts[worker] += 1;
+    }
+
+    /// How often a worker was started anew.
+    pub fn restarts(&self, worker: usize) -> u64 {
+        self.restarts.lock().unwrap_or_else(PoisonError::into_inner).get(worker).copied().unwrap_or(0)
+    }
+
+    /// Counts a reload that took effect, or was refused.
+    pub fn count_reload(&self, is_good: bool) {
+        if is_good {
+            self.reloads_good.add(1);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.reloaded_unix_seconds.set(now.as_secs());
+        } else {
+            self.reloads_failed.add(1);
+        }
+    }
 }
 
 /// What no single worker owns.
@@ -286,6 +382,7 @@ pub fn process() -> &'static Process {
         shared_content: SharedGauge::new(),
         shared_content_bytes: SharedGauge::new(),
         connections_max: SharedGauge::new(),
+        restarts: Mutex::new(Vec::new()),
     };
     &PROCESS
 }
@@ -320,32 +417,48 @@ mod tests {
                 counters.connections(State::Idle).set(7);
                 counters.accepted.add(2);
                 counters.responses(Status::NOT_FOUND).add(1);
+                counters.request_seconds.observe(Duration::from_secs(1));
                 counters.beat();
                 assert!(counters.since_beat().is_some());
                 assert_eq!(counters.accepted.get(), 2 * round);
+                assert_eq!(of_worker(INDEX).connections(State::Idle).get(), 7);
             };
             std::thread::spawn(worker).join().expect("it only counts");
         }
         let counters = of_worker(INDEX);
         assert_eq!(counters.answered().collect::<Vec<_>>(), [(404, 3)]);
-        assert!(std::ptr::eq(workers()[INDEX], counters));
+        assert_eq!(counters.request_seconds.cumulative().last().map(|(_, count)| count), Some(3));
+        assert_eq!((counters.connections(State::Idle).get(), counters.since_beat()), (0, None));
+    }
+
+    /// While one finishes what is in flight, its successor serves already: neither may write what the other does.
+    #[test]
+    fn two_threads_of_a_worker_count_apart_and_are_told_together() {
+        let barrier = std::sync::Barrier::new(2);
+        let worker = || {
+            enter(INDEX + 1);
+            barrier.wait();
+            for _ in 0..100_000 {
+                here().sent_bytes.add(1);
+            }
+            here().cache_bytes.set(5);
+            barrier.wait();
+            assert_eq!(of_worker(INDEX + 1).cache_bytes.get(), 10);
+            barrier.wait();
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(worker);
+            scope.spawn(worker);
+        });
+        let counters = of_worker(INDEX + 1);
+        assert_eq!((counters.sent_bytes.get(), counters.cache_bytes.get()), (200_000, 0));
     }
 
     #[test]
     fn a_thread_that_is_no_worker_counts_for_nobody() {
-        let before: u64 = workers().iter().map(|worker| worker.slow_peers_cut.get()).sum();
         std::thread::spawn(|| here().slow_peers_cut.add(1000)).join().expect("it only counts");
-        let after: u64 = workers().iter().map(|worker| worker.slow_peers_cut.get()).sum();
-        assert_eq!(after, before);
-        std::thread::spawn(|| {
-            enter(INDEX + 1);
-            here().beat();
-            leave();
-            here().slow_peers_cut.add(1000);
-        })
-        .join()
-        .expect("it only counts");
-        assert_eq!(of_worker(INDEX + 1).slow_peers_cut.get(), 0);
-        assert_eq!(of_worker(INDEX + 1).since_beat(), None);
+        assert!((0..INDEX + 3).all(|index| of_worker(index).slow_peers_cut.get() == 0));
+        process().count_restart(INDEX);
+        assert_eq!((process().restarts(INDEX), process().restarts(INDEX + 9)), (1, 0));
     }
 }

@@ -15,7 +15,7 @@ use crate::http::request::RequestHead;
 use crate::http::status::Status;
 use std::cell::RefCell;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -81,19 +81,30 @@ const SAMPLE_BYTES: u64 = 64 * 1024;
 /// How long it takes for half of what was sent to be forgotten.
 const HALF_LIFE: Duration = Duration::from_secs(60);
 
-static WATCHED: AtomicBool = AtomicBool::new(false);
+static WATCHES: AtomicUsize = AtomicUsize::new(0);
 
 static BOARDS: Mutex<Vec<Weak<Mutex<Snapshot>>>> = Mutex::new(Vec::new());
 
 /// Whether anybody may look in.
 #[inline]
 pub fn is_watched() -> bool {
-    WATCHED.load(Ordering::Relaxed)
+    WATCHES.load(Ordering::Relaxed) > 0
 }
 
-/// Says whether anybody may look in from here on.
-pub fn watch(is_watched: bool) {
-    WATCHED.store(is_watched, Ordering::Relaxed);
+/// Somebody may look in while this is there.
+#[derive(Debug)]
+pub struct Watch(());
+
+/// Lets somebody look in.
+pub fn watch() -> Watch {
+    WATCHES.fetch_add(1, Ordering::Relaxed);
+    Watch(())
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHES.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What this thread has seen.

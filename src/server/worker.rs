@@ -120,9 +120,7 @@ pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report) + Clon
         Ok(executor) => {
             bind_to(assignment.cpu);
             counters::enter(assignment.index);
-            let ending = executor.run(work(assignment, pulse, report, confined)).unwrap_or_else(Ending::Failed);
-            counters::leave();
-            ending
+            executor.run(work(assignment, pulse, report, confined)).unwrap_or_else(Ending::Failed)
         }
         Err(error) => Ending::Failed(format!("the executor cannot be made: {error}")),
     }
