@@ -15,6 +15,7 @@
 //! | [`exchange`] | one request, one answer: where the three above meet |
 //! | [`connection`] | one TCP peer |
 //! | [`server`] | one process: start, workers, stop |
+//! | [`watch`] | the state of a running server in a terminal |
 //! | [`config`], [`cli`] | what is meant, what was typed |
 //!
 //! # Invariants
@@ -40,3 +41,4 @@ pub mod shard;
 pub mod site;
 pub mod socket;
 pub mod storage;
+pub mod watch;
