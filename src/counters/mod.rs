@@ -64,7 +64,7 @@ pub struct Counters {
     pub page_cache_read_bytes: Counter,
     /// Rounds of the loop that kept others waiting.
     pub stall_seconds: Histogram,
-    /// The longest of them since the start, in nanoseconds.
+    /// The longest of them since the start, or how late the heart beat where that is longer; in nanoseconds.
     pub stall_worst_nanoseconds: Gauge,
     /// Turns that the engine was given.
     pub engine_turns: Counter,
@@ -184,6 +184,12 @@ impl Counters {
     pub fn since_beat(&self) -> Option<Duration> {
         let beaten = Duration::from_millis(self.beaten_milliseconds.get());
         (!beaten.is_zero()).then(|| started().elapsed().saturating_sub(beaten))
+    }
+
+    /// Something took so long; the longest is kept.
+    pub fn note_stall(&self, duration: Duration) {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.stall_worst_nanoseconds.set(self.stall_worst_nanoseconds.get().max(nanoseconds));
     }
 
     /// The heart beats.

@@ -336,7 +336,10 @@ async fn any_ends(house: &mut Task<std::thread::Result<()>>, doors: &Doors) {
 async fn beat(worker: &Worker, pulse: &Pulse) {
     count_beat();
     loop {
-        sleep(until_next_second()).await;
+        let (pause, begun) = (until_next_second(), Instant::now());
+        sleep(pause).await;
+        // Whatever kept the heart from beating in time kept all others waiting too.
+        note_lateness(begun.elapsed().saturating_sub(pause));
         worker.shard.clock.tick();
         access::tick();
         worker.roster.tick();
@@ -346,6 +349,15 @@ async fn beat(worker: &Worker, pulse: &Pulse) {
         if live::is_watched() {
             worker.roster.show();
         }
+    }
+}
+
+/// A timer may be late by a little, on purpose (`socket::tasks`).
+const LATENESS_MIN: Duration = tasks::LINGER_MAX.saturating_mul(2);
+
+fn note_lateness(lateness: Duration) {
+    if lateness >= LATENESS_MIN {
+        counters::here().note_stall(lateness);
     }
 }
 

@@ -116,10 +116,8 @@ pub async fn attend() {
 /// A round that took so long kept all others waiting.
 #[cold]
 fn count_stall(duration: Duration) {
-    let counters = counters::here();
-    counters.stall_seconds.observe(duration);
-    let worst = &counters.stall_worst_nanoseconds;
-    worst.set(worst.get().max(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)));
+    counters::here().stall_seconds.observe(duration);
+    counters::here().note_stall(duration);
 }
 
 /// Runs each task once that is ready now; what becomes ready meanwhile is for the next round.

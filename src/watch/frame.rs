@@ -145,10 +145,11 @@ fn bar(share: f64) -> String {
 }
 
 fn workers(page: &mut Page, status: &Status, rows: usize) {
-    page.heading("worker  busy                req/s      sent/s  connections  restarts  longest");
+    page.heading("worker  busy                req/s      sent/s  connections  restarts    stall");
     let shown = status.workers.len().min((rows / 3).max(4));
     for worker in &status.workers[..shown] {
-        let stall = if worker.stalls == 0 { "-".to_owned() } else { duration(worker.stall_worst_seconds) };
+        let stall =
+            if worker.stall_worst_seconds == 0.0 { "-".to_owned() } else { duration(worker.stall_worst_seconds) };
         let busy = if worker.is_up { percent(worker.busy_share) } else { "down".to_owned() };
         let line = format!(
             "{:>6}  {} {busy:>5}  {:>7}  {:>10}  {:>11}  {:>8}  {stall:>7}",

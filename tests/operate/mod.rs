@@ -3,9 +3,12 @@
 //! Invariant: whatever an administrator does or undergoes, clients that keep to the rules notice nothing, or what the
 //! documentation says they do.
 
+mod admin;
 mod configuration;
 mod log_files;
 mod logs;
+mod metrics;
 mod privileges;
 mod reload;
 mod sandbox;
+mod status;

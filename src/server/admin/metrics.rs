@@ -202,7 +202,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     family(
         "otus_httpd_loop_stall_worst_seconds",
-        "The longest of them since the start.",
+        "The longest of them since the start, or the longest that the heart beat late.",
         Gauge(|c| seconds(c.stall_worst_nanoseconds.get())),
     ),
     family("otus_httpd_engine_turns_total", "Turns that the I/O engine was given.", Count(|c| c.engine_turns.get())),

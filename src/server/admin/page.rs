@@ -137,7 +137,8 @@ fn workers(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     for worker in &status.workers {
         let class = if worker.is_up { "" } else { " class=\"bad\"" };
         let busy = if worker.is_up { percent(worker.busy_share) } else { "down".to_owned() };
-        let stall = if worker.stalls == 0 { "–".to_owned() } else { duration(worker.stall_worst_seconds) };
+        let stall =
+            if worker.stall_worst_seconds == 0.0 { "–".to_owned() } else { duration(worker.stall_worst_seconds) };
         writeln!(
             f,
             "<tr><td>{}<td{class}>{busy}<td><progress max=\"1\" value=\"{:.3}\"></progress><td class=\"right\">{}\
