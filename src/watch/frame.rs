@@ -219,7 +219,7 @@ fn slowest(page: &mut Page, status: &Status, _rows: usize) {
                 slow.status,
                 duration(slow.seconds),
                 bytes(slow.bytes as f64),
-                duration(slow.ago_seconds as f64),
+                if slow.ago_seconds == 0 { "now".to_owned() } else { duration(slow.ago_seconds as f64) },
             ),
         );
     }

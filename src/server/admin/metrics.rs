@@ -19,6 +19,9 @@ pub struct Family {
     source: Source,
 }
 
+/// Takes a label's value, and what there is of it.
+type Tell<'a> = &'a mut dyn FnMut(&str, u64);
+
 /// Where values come from.
 enum Source {
     /// A count of each worker.
@@ -28,9 +31,9 @@ enum Source {
     /// A gauge of each worker.
     Gauge(fn(&Counters) -> f64),
     /// Counts of each worker, told apart by a label.
-    CountBy(&'static str, fn(&Counters, &mut dyn FnMut(&str, u64))),
+    CountBy(&'static str, fn(&Counters, Tell<'_>)),
     /// Gauges of each worker, told apart by a label.
-    GaugeBy(&'static str, fn(&Counters, &mut dyn FnMut(&str, u64))),
+    GaugeBy(&'static str, fn(&Counters, Tell<'_>)),
     /// Durations of each worker.
     Durations(fn(&Counters) -> &Histogram),
     /// A count of the process; none where the system does not tell it.
@@ -38,7 +41,7 @@ enum Source {
     /// A gauge of the process; none where the system does not tell it.
     ProcessGauge(fn(&Scene) -> Option<f64>),
     /// Counts of the process, told apart by a label.
-    ProcessCountBy(&'static str, fn(&mut dyn FnMut(&str, u64))),
+    ProcessCountBy(&'static str, fn(Tell<'_>)),
     /// A gauge of one, whose label says what there is to say.
     Info(&'static str, &'static str),
 }

@@ -62,8 +62,9 @@ impl Display for Main<'_> {
         cards(f, status)?;
         f.write_str("</div>\n<div class=\"wide\">\n")?;
         workers(f, status)?;
-        connections(f, status)?;
         top(f, "Top paths", &status.top_paths)?;
+        f.write_str("</div>\n<div class=\"wide narrow\">\n")?;
+        connections(f, status)?;
         top(f, "Top clients", &status.top_clients)?;
         f.write_str("</div>\n")?;
         transfers(f, status)?;
@@ -193,10 +194,10 @@ fn transfers(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     if status.transfers.is_empty() {
         return Ok(());
     }
-    write!(
+    writeln!(
         f,
         "<div class=\"wide\"><section><h2>Open transfers <small>{} of {}</small></h2><table><thead><tr><th>path<th>client<th><th class=\"right\">sent\
-         <th class=\"right\">of<th class=\"right\">per second<th class=\"right\">for</thead><tbody>\n",
+         <th class=\"right\">of<th class=\"right\">per second<th class=\"right\">for</thead><tbody>",
         status.transfers.len(),
         status.transfers_count,
     )?;
@@ -235,7 +236,7 @@ fn slowest(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
             slow.status,
             duration(slow.seconds),
             bytes(slow.bytes as f64),
-            duration(slow.ago_seconds as f64),
+            if slow.ago_seconds == 0 { "now".to_owned() } else { duration(slow.ago_seconds as f64) },
         )?;
     }
     f.write_str("</tbody></table></section></div>\n")
