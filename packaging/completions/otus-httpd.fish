@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_otus_httpd_global_optspecs
-    string join \n a/address= p/port= r/document-root= w/workers= read-timeout= checkalive= c/config= t/test reload-check json T/print-config v/verbose V/version h/help
+    string join \n a/address= p/port= r/document-root= user= w/workers= read-timeout= checkalive= c/config= t/test reload-check json T/print-config v/verbose V/version h/help
 end
 
 function __fish_otus_httpd_needs_command
@@ -27,6 +27,7 @@ end
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s a -l address -d 'Address to listen on, with a port or without; may be given several times' -r
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s p -l port -d 'Port for addresses that name none; 0 lets the system choose [default: 8080]' -r
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s r -l document-root -l rootdir -d 'Directory to serve' -r -F
+complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -l user -d 'Account to serve as, once started as root and listening; `root` stays root' -r
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s w -l workers -d 'Number of worker threads, each on a core of its own; auto: one for each usable core [default: auto]' -r
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -l read-timeout -d 'Seconds a client has to send a request head [default: 15]' -r
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -l checkalive -d 'Seconds between looks of the supervisor after its workers [default: 5]' -r

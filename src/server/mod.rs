@@ -9,6 +9,7 @@
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
 pub mod admin;
+mod backoff;
 pub mod doctor;
 pub mod doors;
 mod holder;

@@ -41,7 +41,7 @@ enum Source {
     /// A gauge of the process; none where the system does not tell it.
     ProcessGauge(fn(&Scene) -> Option<f64>),
     /// Counts of the process, told apart by a label.
-    ProcessCountBy(&'static str, fn(Tell<'_>)),
+    ProcessCountBy(&'static str, fn(&Scene, Tell<'_>)),
     /// A gauge of one, whose label says what there is to say.
     Info(&'static str, &'static str),
 }

@@ -133,7 +133,7 @@ impl Display for Curve<'_> {
 fn workers(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     f.write_str(
         "<section><h2>Workers</h2><table><thead><tr><th>worker<th>busy<th><th class=\"right\">requests/s<th class=\"right\">sent/s\
-         <th class=\"right\">connections<th class=\"right\">restarts<th class=\"right\">worst stall</thead><tbody>\n",
+         <th class=\"right\">connections<th class=\"right\">restarts<th class=\"right\">stall</thead><tbody>\n",
     )?;
     for worker in &status.workers {
         let class = if worker.is_up { "" } else { " class=\"bad\"" };
@@ -173,7 +173,7 @@ fn pairs(f: &mut fmt::Formatter<'_>, title: &str, pairs: impl Iterator<Item = (S
 }
 
 fn top(f: &mut fmt::Formatter<'_>, title: &str, tops: &[Top]) -> fmt::Result {
-    write!(f, "<section><h2>{title} <small>by bytes of the last minutes</small></h2>")?;
+    write!(f, "<section><h2>{title} <small>by bytes, lately</small></h2>")?;
     if tops.is_empty() {
         return f.write_str("<p class=\"none\">Nothing of weight was sent lately.</p></section>\n");
     }
