@@ -92,25 +92,34 @@ fn the_command_shows_it_once() {
     assert_eq!(server.get("/a.txt").status, 200);
     eventually("a heart that has beaten", || json(&socket)["state"] == "serving");
     let path = socket.display().to_string();
-    let by_config = Setup::flags(["status"]).config_text(format!("[admin]\nlisten = 'unix:{path}'"));
-    for setup in [Setup::flags(["status", "--once", "--socket", &path]), by_config] {
-        let outcome = setup.outcome();
-        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let config = site.outside().join("status.conf");
+    let config = config.display().to_string();
+    crate::harness::site::write(config.as_ref(), format!("[admin]\nlisten = 'unix:{path}'"));
+    let empty = site.outside().join("empty.conf").display().to_string();
+    crate::harness::site::write(empty.as_ref(), "");
+    let run =
+        |flags: &[&str]| Command::new(PROGRAM).args(flags).stdin(Stdio::null()).output().expect("it can be started");
+    for flags in [&["status", "--once", "--socket", &path][..], &["status", "-c", &config], &["-c", &config, "status"]]
+    {
+        let outcome = run(flags);
+        let (shown, said) = (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
+        assert!(outcome.status.success(), "{flags:?}: {said}");
         for word in ["otus-httpd", "serving", "answers 1  200 1", "worker  busy", "     1  "] {
-            assert!(outcome.stdout.contains(word), "{word}: {}", outcome.stdout);
+            assert!(shown.contains(word), "{word}: {shown}");
         }
-        assert!(!outcome.stdout.contains('\x1b'), "no terminal, no sequences");
+        assert!(!shown.contains('\x1b'), "no terminal, no sequences");
     }
     for (flags, word) in [
         (&["status", "--socket", "/no/such/socket"][..], "nobody listens there"),
-        (&["status"][..], "no [admin] listen"),
-        (&["status", "--url", "https://a"][..], "--url"),
-        (&["status", "--url", "http://127.0.0.1:1"][..], "nobody listens there"),
-        (&["status", "--url", &format!("http://{}", server.address())][..], "not the admin listener"),
+        (&["status", "-c", &empty], "no [admin] listen"),
+        (&["status", "--url", "https://a"], "--url"),
+        (&["status", "--url", "http://127.0.0.1:1"], "nobody listens there"),
+        (&["status", "--url", &format!("http://{}", server.address())], "not the admin listener"),
     ] {
-        let outcome = Setup::flags(flags).outcome();
-        assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1), "{flags:?}: {}", outcome.stderr);
-        assert!(outcome.stderr.contains(word), "{flags:?}: {}", outcome.stderr);
+        let outcome = run(flags);
+        let said = String::from_utf8_lossy(&outcome.stderr);
+        assert_eq!((outcome.status.code(), said.lines().count()), (Some(1), 1), "{flags:?}: {said}");
+        assert!(said.contains(word), "{flags:?}: {said}");
     }
 }
 

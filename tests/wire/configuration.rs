@@ -220,6 +220,8 @@ read_timeout = 14
 keepalive_timeout = 64
 send_timeout = 59
 drain_timeout = 1
+drain_delay = 0
+admin = { listen = ['unix:OUTSIDE/admin', '127.0.0.1:0'], public = false }
 checkalive = 4
 error_log = 'OUTSIDE/error.log'
 log_level = 'warn'
