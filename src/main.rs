@@ -4,8 +4,8 @@
 
 use otus_httpd::cli::{self, Args, Command, StatusArgs, Typed};
 use otus_httpd::config::examine::{Examined, examine};
-use otus_httpd::config::{Config, ConfigError};
-use otus_httpd::observe::log;
+use otus_httpd::config::{Config, ConfigError, DEFAULT_FILE};
+use otus_httpd::observe::{log, notes};
 use otus_httpd::server::doctor::{self, Finding, Level, Occasion};
 use otus_httpd::server::{self, Address};
 use otus_httpd::watch::{self, Place};
@@ -48,6 +48,10 @@ fn run(args: &Args) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let reload = || Config::load(args).map(|config| config.server_options()).map_err(|error| error.to_string());
+    let file = args.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    let file =
+        if file.exists() { file.display().to_string() } else { "none: defaults and the command line".to_owned() };
+    notes::set("configuration", file);
     match server::run(config.server_options(), &reload) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error.to_string()),

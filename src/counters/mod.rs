@@ -338,8 +338,6 @@ pub struct Process {
     pub reloads_failed: SharedCounter,
     /// When a reload last took effect, in seconds since 1970; zero where none did.
     pub reloaded_unix_seconds: SharedGauge,
-    /// Lines of logs that nobody took in time.
-    pub log_lines_dropped: SharedCounter,
     /// Pieces of content that all workers share.
     pub shared_content: SharedGauge,
     /// Bytes of memory that they take.
@@ -384,7 +382,6 @@ pub fn process() -> &'static Process {
         reloads_good: SharedCounter::new(),
         reloads_failed: SharedCounter::new(),
         reloaded_unix_seconds: SharedGauge::new(),
-        log_lines_dropped: SharedCounter::new(),
         shared_content: SharedGauge::new(),
         shared_content_bytes: SharedGauge::new(),
         connections_max: SharedGauge::new(),

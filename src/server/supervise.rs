@@ -14,7 +14,7 @@ use super::signal::Signals;
 use super::worker::{Ending, Report};
 use super::{Address, Options, Reload, StartError, notify, reload, ring, sandbox};
 use crate::counters;
-use crate::observe::journal;
+use crate::observe::{journal, notes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -43,6 +43,7 @@ pub fn run(
         state if sandbox::is_wanting(&crew.options.sandbox) => tracing::info!("sandbox of the workers: {state}"),
         state => tracing::debug!("sandbox of the workers: {state}"),
     }
+    notes::set("sandbox of the workers", sandbox::describe(&crew.options.sandbox));
     notify::ready(&format!("serving with {} workers", crew.options.workers));
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());

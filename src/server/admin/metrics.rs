@@ -7,6 +7,7 @@
 
 use super::Scene;
 use crate::counters::{self, Closed, Counters, Histogram, METHODS, Refused, State};
+use crate::observe::journal;
 use std::fmt::Write;
 use std::time::UNIX_EPOCH;
 
@@ -212,7 +213,7 @@ pub const FAMILIES: &[Family] = &[
     family(
         "otus_httpd_log_lines_dropped_total",
         "Lines of logs that were dropped, as nobody took them in time.",
-        ProcessCount(|_| Some(counters::process().log_lines_dropped.get() as f64)),
+        ProcessCount(|_| Some(journal::dropped_lines() as f64)),
     ),
     family(
         "otus_httpd_reloads_total",

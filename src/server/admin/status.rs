@@ -5,9 +5,10 @@
 use super::Scene;
 use super::history::History;
 use crate::counters::{self, Counters, State};
+use crate::http::date::HttpDate;
 use crate::observe::live::{self, Snapshot};
-use crate::observe::notes;
 use crate::observe::sketch::Heavy;
+use crate::observe::{journal, notes};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -237,7 +238,7 @@ impl Status {
                 connections_shed: sum(|counters| counters.connections_shed.get()),
                 requests_limited: sum(|counters| counters.requests_limited.get()),
                 slow_peers_cut: sum(|counters| counters.slow_peers_cut.get()),
-                log_lines_dropped: process.log_lines_dropped.get(),
+                log_lines_dropped: journal::dropped_lines(),
                 reloads_failed: process.reloads_failed.get(),
             },
             top_paths: top(seen.paths, |name| String::from_utf8_lossy(name).into_owned()),
@@ -247,9 +248,18 @@ impl Status {
             transfers_count: seen.transfers_count,
             listeners: description.listeners.clone(),
             sites: description.sites.clone(),
-            notes: notes::all().into_iter().map(|(key, value)| Note { key, value }).collect(),
+            notes: notes(),
         }
     }
+}
+
+/// What parts of the server had to say, and when the configuration was last read.
+fn notes() -> Vec<Note> {
+    let reloaded = counters::process().reloaded_unix_seconds.get();
+    let date = HttpDate::from_unix(i64::try_from(reloaded).unwrap_or(i64::MAX)).text();
+    let date = String::from_utf8_lossy(date.as_bytes()).into_owned();
+    let reloaded = (reloaded > 0).then(|| ("last reload".to_owned(), date));
+    notes::all().into_iter().chain(reloaded).map(|(key, value)| Note { key, value }).collect()
 }
 
 fn worker(index: usize, counters: &Counters, history: &History) -> Worker {
