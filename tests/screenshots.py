@@ -104,7 +104,10 @@ def frame(program, url):
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     shown, until = b"", time.time() + 4
     while time.time() < until:
-        shown += os.read(terminal, 65536)
+        try:
+            shown += os.read(terminal, 65536)
+        except OSError:
+            sys.exit(f"it ended: {shown!r}")
     os.write(terminal, b"q")
     try:
         while os.read(terminal, 65536):
@@ -141,6 +144,8 @@ def main():
     program = Path(sys.argv[1] if len(sys.argv) > 1 else PACKAGE / "target" / "debug" / "otus-httpd").resolve()
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
+        # Whoever starts it as root has it serve as another user.
+        os.chmod(scratch, 0o755)
         root, config = Path(scratch) / "www", Path(scratch) / "otus-httpd.conf"
         site(root)
         port, admin = free_port(), free_port()
