@@ -3,12 +3,12 @@
 //! Invariant: nothing here has a default. What was not typed is absent, so that the
 //! configuration file can say it.
 
-use clap::{ArgAction, ArgGroup, Parser};
+use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Serves the files of a directory over HTTP.
 #[derive(Clone, Debug, Default, Parser)]
-#[command(name = "otus-httpd", version, about, long_about = None, disable_version_flag = true)]
+#[command(name = "otus-httpd", version, about, long_about = None, disable_version_flag = true, disable_help_subcommand = true)]
 #[command(group = ArgGroup::new("checks").args(["test", "reload_check"]))]
 pub struct Args {
     /// Address to listen on, with a port or without; may be given several times
@@ -40,7 +40,7 @@ pub struct Args {
     pub checkalive: Option<u32>,
 
     /// Configuration file [default: /etc/otus-httpd.conf, if there is one]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
     /// Check configuration, document roots, ports and what the kernel grants; report every finding, and exit
@@ -66,6 +66,33 @@ pub struct Args {
     /// Print the version
     #[arg(short = 'V', long, action = ArgAction::Version)]
     pub version: Option<bool>,
+
+    /// What to do in the place of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do in the place of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Show the state of a running server, each second at a terminal
+    Status(StatusArgs),
+}
+
+/// How the state of a running server is shown.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Socket of the server's [admin] listen [default: from the configuration file]
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    pub socket: Option<PathBuf>,
+
+    /// Address of the server's [admin] listen, such as http://127.0.0.1:8081
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+
+    /// Show it once, and end
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// A number of workers.
@@ -177,6 +204,14 @@ mod tests {
             assert_eq!(message.lines().count(), 1, "{message}");
             assert!(!message.starts_with("error"), "{message}");
         }
+    }
+
+    #[test]
+    fn the_state_is_asked_for_by_a_word() {
+        let Some(Command::Status(status)) = args("-c FILE status --socket /x --once").command else { panic!("status") };
+        assert_eq!((status.socket, status.url, status.once), (Some("/x".into()), None, true));
+        assert_eq!(args("status -c FILE").config, Some("FILE".into()));
+        assert!(wrong("status --socket /x --url http://a").contains("--url"));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //!
 //! Invariant: when the status line is written, the file is open and its length is known.
 
+use crate::counters;
 use crate::defence::pace::Rate;
-use crate::defence::refused::{self, Reason};
 use crate::defence::requests::RequestLimit;
 use crate::http::fields::FieldName;
 use crate::http::framing::{Expectation, Persistence};
@@ -373,7 +373,7 @@ impl Exchange<'_> {
 /// how many are behind a Unix socket.
 fn over(limit: &RequestLimit, asked: &Asked<'_>) -> Option<u32> {
     let seconds = limit.admit(asked.client?).err()?;
-    refused::count(Reason::Requests);
+    counters::here().requests_limited.add(1);
     tracing::debug!(client = ?asked.client, reason = "limit_requests", "refused: more requests than its rate allows");
     Some(seconds)
 }

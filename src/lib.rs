@@ -4,6 +4,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`counters`] | what is counted, a worker by itself |
 //! | [`engine`] | whether the engine has something under way |
 //! | [`defence`] | limits: who is refused, how fast is sent, how much memory is left |
 //! | [`http`] | pure: a request's bytes in, a description of the answer out |
@@ -15,12 +16,13 @@
 //! | [`exchange`] | one request, one answer: where the three above meet |
 //! | [`connection`] | one TCP peer |
 //! | [`server`] | one process: start, workers, stop |
+//! | [`watch`] | the state of a running server in a terminal |
 //! | [`config`], [`cli`] | what is meant, what was typed |
 //!
 //! # Invariants
 //!
 //! - Imports point one way: `cli` and `config`, `server`, `connection`, `exchange`, `shard`,
-//!   `site`, `storage`, `socket` and `observe`, `engine` and `defence`, `http`; a module uses only what stands behind it.
+//!   `site`, `storage`, `socket` and `observe`, `engine`, `defence` and `counters`, `http`; a module uses only what stands behind it.
 //! - `connection` never sees a path, `site` never sees a socket, `http` never sees the world.
 //! - The status is never written before the file is open and its length known.
 //! - Every wait has a deadline; every queue, buffer and loop has a named limit.
@@ -30,6 +32,7 @@
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod counters;
 pub mod defence;
 pub mod engine;
 pub mod exchange;
@@ -40,3 +43,4 @@ pub mod shard;
 pub mod site;
 pub mod socket;
 pub mod storage;
+pub mod watch;

@@ -2,12 +2,13 @@
 //!
 //! Exit codes: 0 all went well, 1 the server could not start, 2 the command line was wrong.
 
-use otus_httpd::cli::{self, Args, Typed};
+use otus_httpd::cli::{self, Args, Command, StatusArgs, Typed};
 use otus_httpd::config::examine::{Examined, examine};
-use otus_httpd::config::{Config, ConfigError};
-use otus_httpd::observe::log;
-use otus_httpd::server;
+use otus_httpd::config::{Config, ConfigError, DEFAULT_FILE};
+use otus_httpd::observe::{log, notes};
 use otus_httpd::server::doctor::{self, Finding, Level, Occasion};
+use otus_httpd::server::{self, Address};
+use otus_httpd::watch::{self, Place};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -32,6 +33,9 @@ fn run(args: &Args) -> ExitCode {
         1 => log::Level::Debug,
         _ => log::Level::Trace,
     });
+    if let Some(Command::Status(status)) = &args.command {
+        return show_status(args, status);
+    }
     if args.test || args.reload_check {
         return check(args);
     }
@@ -44,6 +48,10 @@ fn run(args: &Args) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let reload = || Config::load(args).map(|config| config.server_options()).map_err(|error| error.to_string());
+    let file = args.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    let file =
+        if file.exists() { file.display().to_string() } else { "none: defaults and the command line".to_owned() };
+    notes::set("configuration", file);
     match server::run(config.server_options(), &reload) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error.to_string()),
@@ -91,6 +99,29 @@ fn refused(error: &ConfigError) -> ExitCode {
         ConfigError::File(_) => 1,
     };
     fail(code, &error.to_string())
+}
+
+/// Shows the state of the server that the options name, or else of that of the configuration file.
+fn show_status(args: &Args, status: &StatusArgs) -> ExitCode {
+    let place = match (&status.socket, &status.url) {
+        (Some(path), _) => Place::Address(Address::Unix(path.clone())),
+        (None, Some(url)) => Place::Url(url.clone()),
+        (None, None) => {
+            match Config::load(args).map(|config| config.server_options().admin.listen.into_iter().next()) {
+                Ok(Some(address)) => Place::Address(address),
+                Ok(None) => {
+                    let what =
+                        "the configuration has no [admin] listen; name the server with --socket PATH or --url URL";
+                    return fail(1, what);
+                }
+                Err(error) => return fail(1, &error.to_string()),
+            }
+        }
+    };
+    match watch::run(&place, status.once) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
 }
 
 fn fail(code: u8, line: &str) -> ExitCode {

@@ -9,10 +9,11 @@
 use std::path::PathBuf;
 
 /// The layers, higher ones first: a module uses only modules of a smaller rank, and itself.
-const RANKS: [(&str, u32); 14] = [
+const RANKS: [(&str, u32); 16] = [
     ("main", 9),
     ("cli", 8),
     ("config", 8),
+    ("watch", 8),
     ("server", 7),
     ("connection", 6),
     ("exchange", 5),
@@ -23,6 +24,7 @@ const RANKS: [(&str, u32); 14] = [
     ("socket", 2),
     ("engine", 1),
     ("defence", 1),
+    ("counters", 1),
     ("http", 0),
 ];
 

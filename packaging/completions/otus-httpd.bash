@@ -16,6 +16,9 @@ _otus__httpd() {
             ",$1")
                 cmd="otus__httpd"
                 ;;
+            otus__httpd,status)
+                cmd="otus__httpd__subcmd__status"
+                ;;
             *)
                 ;;
         esac
@@ -23,7 +26,7 @@ _otus__httpd() {
 
     case "${cmd}" in
         otus__httpd)
-            opts="-a -p -r -w -c -t -T -v -V -h --address --port --rootdir --document-root --user --workers --read-timeout --checkalive --config --test --reload-check --json --print-config --verbose --version --help"
+            opts="-a -p -r -w -c -t -T -v -V -h --address --port --rootdir --document-root --user --workers --read-timeout --checkalive --config --test --reload-check --json --print-config --verbose --version --help status"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -74,6 +77,36 @@ _otus__httpd() {
                     return 0
                     ;;
                 --checkalive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        otus__subcmd__httpd__subcmd__status)
+            opts="-c -h --socket --url --once --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --url)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

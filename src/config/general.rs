@@ -34,6 +34,11 @@ pub(super) fn seconds(value: Value<'_>) -> Result<u32, Problem> {
     value.number(1, SECONDS_MAX).map(|seconds| u32::try_from(seconds).expect("at most SECONDS_MAX"))
 }
 
+/// The same, or none at all.
+pub(super) fn seconds_or_none(value: Value<'_>) -> Result<u32, Problem> {
+    value.number(0, SECONDS_MAX).map(|seconds| u32::try_from(seconds).expect("at most SECONDS_MAX"))
+}
+
 /// A size: a number, or a text with a unit.
 pub(super) fn bytes(value: Value<'_>) -> Result<u64, Problem> {
     if value.is_text() {

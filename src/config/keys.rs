@@ -131,7 +131,20 @@ pub const SERVER: &[Key] = &[
         "`\"info\"`",
         "how much is told: `\"error\"`, `\"warn\"`, `\"info\"`, `\"debug\"` (reasons of refusals too), `\"trace\"`; `-v` and `-vv` beat it",
     ),
+    key(
+        "drain_delay",
+        "`0`",
+        "seconds for which the server serves on after SIGTERM while `/ready` of `[admin]` says 503 already, so that a load balancer \
+         stops sending to it",
+    ),
     key("checkalive", "`5`", "seconds between looks of the supervisor after its workers"),
+    key(
+        "admin",
+        "`{}`",
+        "where administrators come in, for metrics and the state of the server: `{ listen = \"unix:/run/otus-httpd/admin.sock\", \
+         public = false }`. Without `listen` nowhere; an address that other machines can reach needs `public = true`",
+    )
+    .sample("{ listen = \"unix:/run/otus-httpd/admin.sock\" }"),
     key("head_bytes_max", "`16384`", "bytes of a request head; above it 431"),
     key("fields_max", "`100`", "field lines of a request head, 100 at most; above it 431"),
     key("target_bytes_max", "`8192`", "bytes of a request target; above it 414"),
@@ -149,6 +162,21 @@ pub const SERVER: &[Key] = &[
          until as many bytes of one were sent as it has",
     )
     .sample("\"16m\""),
+];
+
+/// Keys of `[admin]`.
+pub const ADMIN: &[Key] = &[
+    key(
+        "listen",
+        "none: no such listener",
+        "an address of this machine alone, or a list of them: `\"unix:/run/otus-httpd/admin.sock\"`, `\"127.0.0.1:8081\"`",
+    ),
+    key(
+        "public",
+        "`false`",
+        "`true` lets `listen` name addresses that other machines can reach. Whoever reaches them sees paths and addresses of clients: \
+         there is no password",
+    ),
 ];
 
 /// Keys that may differ from path to path.
@@ -307,7 +335,7 @@ mod tests {
     #[test]
     fn the_document_has_these_tables() {
         let document = include_str!("../../docs/configuration.md");
-        for keys in [SERVER, SITE] {
+        for keys in [SERVER, ADMIN, SITE] {
             let table = markdown(keys);
             assert!(document.contains(&table), "docs/configuration.md must have this table:\n{table}");
         }

@@ -27,13 +27,23 @@ pub fn program_page() -> String {
     let mut command = Args::command();
     command.build();
     let mut page = title("otus-httpd", 8, "System Manager's Manual");
-    page += ".SH NAME\notus\\-httpd \\- web server for files\n.SH SYNOPSIS\n.B otus\\-httpd\n.RI [ options ]\n.SH DESCRIPTION\n";
+    page += ".SH NAME\notus\\-httpd \\- web server for files\n.SH SYNOPSIS\n.B otus\\-httpd\n.RI [ options ]\n.br\n.B otus\\-httpd status\n.RI [ options ]\n.SH DESCRIPTION\n";
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let _ = writeln!(page, "{}", guarded(&inline(&format!("{}.", about.trim_end_matches('.')))));
     page += "What the command line says beats the configuration file,\n.BR otus\\-httpd.conf (5).\n.SH OPTIONS\n";
     for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
         let help = option.get_help().map(ToString::to_string).unwrap_or_default();
         let _ = write!(page, ".TP\n{}\n{}\n", names(option), guarded(&inline(&help)));
+    }
+    page += ".SH COMMANDS\n";
+    for subcommand in command.get_subcommands() {
+        let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
+        let _ = write!(page, ".SS {}\n{}\n", subcommand.get_name(), guarded(&inline(&format!("{about}."))));
+        // Those that all commands have stand above.
+        for option in subcommand.get_arguments().filter(|option| !option.is_global_set() && option.get_id() != "help") {
+            let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+            let _ = write!(page, ".TP\n{}\n{}\n", names(option), guarded(&inline(&help)));
+        }
     }
     let signals = DOCUMENT.split_once("\n## Signals\n").map_or("", |(_, rest)| rest);
     let signals = signals.split_once("\n## ").map_or(signals, |(section, _)| section);
@@ -241,6 +251,7 @@ mod tests {
             let name = option.get_long().expect("every option has a long name").replace('-', "\\-");
             assert!(page.contains(&format!("\\fB\\-\\-{name}\\fR")), "{name}");
         }
+        assert!(page.contains(".SS status\n") && page.contains("\\fB\\-\\-once\\fR"), "{page}");
         assert!(page.contains(".SH SIGNALS\n") && page.contains("SIGTERM"), "{page}");
     }
 

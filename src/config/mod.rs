@@ -8,6 +8,7 @@
 //! Invariant: an effective [`Config`] is complete and consistent; nothing below asks again.
 
 mod access_log;
+mod admin;
 mod doors;
 pub mod examine;
 mod files;
@@ -67,6 +68,9 @@ pub struct Config {
     pub send_timeout: u32,
     /// Seconds that transfers in flight may go on after a stop was asked for.
     pub drain_timeout: u32,
+    /// Seconds that the server serves on after a stop was asked for.
+    pub drain_delay: u32,
+    admin: server::admin::Options,
     /// Seconds between looks of the supervisor after its workers.
     pub checkalive: u32,
     /// Bytes of a request head.
@@ -208,6 +212,8 @@ impl Config {
             keepalive_timeout: seconds("keepalive_timeout", None, 65)?,
             send_timeout: seconds("send_timeout", None, 60)?,
             drain_timeout: seconds("drain_timeout", None, 30)?,
+            drain_delay: table.read("drain_delay", general::seconds_or_none)?.unwrap_or(0),
+            admin: admin::admin(&table)?,
             checkalive: seconds("checkalive", args.checkalive, 5)?,
             head_bytes_max: to_usize(head_bytes_max),
             target_bytes_max: to_usize(target_bytes_max.min(head_bytes_max - 1)),
@@ -228,6 +234,8 @@ impl Config {
             workers: self.workers,
             checkalive: Duration::from_secs(self.checkalive.into()),
             drain_timeout: Duration::from_secs(self.drain_timeout.into()),
+            drain_delay: Duration::from_secs(self.drain_delay.into()),
+            admin: self.admin.clone(),
             connection_limits: self.limits.of_connections(roster::Limits {
                 head_seconds: self.read_timeout,
                 idle_seconds: self.keepalive_timeout,

@@ -101,7 +101,9 @@ impl Config {
         let is_of_sites = keys::names(keys::SITE).any(|name| name == key.name);
         match (written, in_force, key.default_value()) {
             // Several files may have a part in a table of the server's own.
-            (Some((_, value)), None, _) if !is_of_sites && value.get_ref().is_table() => {
+            (Some((_, value)), None, _)
+                if !is_of_sites && value.get_ref().as_table().is_some_and(|table| !table.is_empty()) =>
+            {
                 for (name, value, span) in value.get_ref().as_table().map(in_order).unwrap_or_default() {
                     let name = format!("{}.{}", key.name, quoted(name));
                     line(text, &name, &plain(value), &self.sources.place(&span));
@@ -132,6 +134,7 @@ impl Config {
             "keepalive_timeout" => number(self.keepalive_timeout.into()),
             "send_timeout" => number(self.send_timeout.into()),
             "drain_timeout" => number(self.drain_timeout.into()),
+            "drain_delay" => number(self.drain_delay.into()),
             "checkalive" => number(self.checkalive.into()),
             "head_bytes_max" => number(self.head_bytes_max as u64),
             "target_bytes_max" => number(self.target_bytes_max as u64),

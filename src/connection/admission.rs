@@ -6,11 +6,11 @@
 //! Invariant: whoever has a request under way is never touched, and who is turned away is not counted.
 
 use super::roster::{Phase, Place, Roster};
+use crate::counters;
 use crate::defence::client::Client;
 use crate::defence::connections;
 use crate::defence::episode;
 use crate::defence::memory::{self, Level};
-use crate::defence::refused::{self, Reason};
 use crate::http::status::Status;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -50,12 +50,13 @@ impl Refused {
 
     /// Counts one.
     pub(super) fn count(self) {
-        refused::count(match self {
-            Refused::Connections => Reason::Connections,
-            Refused::OfClient => Reason::ConnectionsOfClient,
-            Refused::Memory => Reason::Memory,
-            Refused::Descriptors => Reason::Descriptors,
-        });
+        let refused = match self {
+            Refused::Connections => counters::Refused::Total,
+            Refused::OfClient => counters::Refused::PerClient,
+            Refused::Memory => counters::Refused::Memory,
+            Refused::Descriptors => counters::Refused::Descriptors,
+        };
+        counters::here().refused(refused).add(1);
     }
 }
 
@@ -154,7 +155,7 @@ impl Roster {
             {
                 watch.shed.set(true);
                 watch.wake();
-                refused::count(Reason::Shed);
+                counters::here().connections_shed.add(1);
                 return true;
             }
         }

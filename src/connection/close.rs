@@ -1,6 +1,7 @@
 //! Why a connection ended, and how to end one without losing its last answer.
 
 use super::roster::{Interrupt, Phase, Place};
+use crate::counters::Closed;
 use crate::shard::Shard;
 use crate::socket::Stream;
 use std::pin::pin;
@@ -55,6 +56,30 @@ impl Close {
             Close::CutShort => "cut_short",
             Close::Distrusted => "distrusted",
             Close::Socket(_) => "socket",
+        }
+    }
+
+    /// As what it is counted.
+    pub(super) fn counted(&self) -> Closed {
+        match self {
+            Close::Finished => Closed::Finished,
+            Close::ByPeer => Closed::ByPeer,
+            Close::MidHead => Closed::MidHead,
+            Close::Interrupted(Interrupt::TimedOut(phase)) => match phase {
+                Phase::Fresh => Closed::FreshTimeout,
+                Phase::Head => Closed::HeadTimeout,
+                Phase::Idle => Closed::IdleTimeout,
+                Phase::Send | Phase::Paced => Closed::SendTimeout,
+                Phase::Disk => Closed::DiskTimeout,
+                Phase::Linger => Closed::LingerTimeout,
+            },
+            Close::Interrupted(Interrupt::Draining) => Closed::Draining,
+            Close::Interrupted(Interrupt::Shed) => Closed::Shed,
+            Close::Interrupted(Interrupt::TooSlow) => Closed::TooSlow,
+            Close::Interrupted(Interrupt::Aborted) => Closed::Aborted,
+            Close::CutShort => Closed::CutShort,
+            Close::Distrusted => Closed::Distrusted,
+            Close::Socket(_) => Closed::SocketError,
         }
     }
 

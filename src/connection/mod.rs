@@ -14,17 +14,19 @@ mod paced;
 mod patience;
 mod proxied;
 pub mod roster;
+mod shown;
 mod transfer;
 mod turned_away;
 mod watch;
 
 pub use turned_away::{refuse_at_once, refuse_gently};
 
-use crate::defence::refused::{self, Reason};
+use crate::counters::{self, Closed};
 use crate::exchange::{self, Answer, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
 use crate::http::request::{self, BadRequest, Parse, RequestHead};
 use crate::observe::exchanged::{self, Told, Unfinished};
+use crate::observe::live;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use admission::Refused;
@@ -32,6 +34,7 @@ use close::Close;
 use inbox::{Fill, Inbox, narrow};
 use outbox::Outbox;
 use roster::{Interrupt, Phase, Place, Roster};
+use shown::Shown;
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -49,9 +52,11 @@ pub struct Door {
 /// Serves one peer until its connection ends.
 pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
     let place = roster.enter(door.listener);
+    let mut end = End(Closed::Panicked);
     let mut inbox = Inbox::default();
     let mut outbox = Outbox::default();
     if let Err(refused) = admit(&place, stream.peer(), door) {
+        end.0 = Closed::Refused;
         return Box::pin(turned_away::turn_away(&mut stream, door, &shard, &place, refused)).await;
     }
     let close = match converse(&mut stream, door, &shard, &place, &mut inbox, &mut outbox).await {
@@ -63,6 +68,7 @@ pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<
     }
     inbox.give_back(&shard.buffers);
     outbox.give_back(&shard.buffers);
+    end.0 = close.counted();
     tracing::debug!(client = ?stream.peer(), reason = close.reason(), "connection closed: {close}");
 }
 
@@ -70,6 +76,15 @@ pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<
 fn admit(place: &Place, address: Option<IpAddr>, door: Door) -> Result<(), Refused> {
     place.admit()?;
     if door.is_proxied { Ok(()) } else { place.admit_client(address) }
+}
+
+/// Counts how a connection ended, also when a panic unwinds it.
+struct End(Closed);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        counters::here().closed(self.0).add(1);
+    }
 }
 
 /// Answers gathered before they are sent and other connections have their turn.
@@ -188,7 +203,7 @@ async fn await_head(
 
 /// Answers 408. Apart from its caller, so that connections do not carry the answer.
 fn tell_time_out(peer: &Peer, shard: &Shard, place: &Place, inbox: &Inbox, outbox: &mut Outbox) {
-    refused::count(Reason::SlowHead);
+    counters::here().slow_peers_cut.add(1);
     let answer = exchange::time_out(shard, peer, outbox.buffer(&shard.buffers));
     tell(None, answer, peer, place, inbox, outbox);
 }
@@ -203,18 +218,24 @@ fn tell(
     outbox: &Outbox,
 ) -> (Outgoing, Persistence) {
     let summary = &answer.summary;
+    let begun = place.next_request_begun();
+    let leaves_with_head = answer.content.leaves_with_head();
+    live::answered(head, summary, place.answered_at() - begun, leaves_with_head);
+    if let Some(head) = head.filter(|_| !leaves_with_head && live::is_watched()) {
+        place.show(Some(Shown::new(head, summary, begun, place.sent_bytes())));
+    }
     let told = Told {
         head,
         unparsed: if head.is_some() { &[] } else { inbox.unread() },
         answer_head: outbox.last_head(summary.written_bytes, summary.head_bytes),
         summary,
-        begun: place.next_request_begun(),
+        begun,
         listener: peer.listener,
         connection: if summary.logs.is_some() { place.number() } else { 0 },
         connection_requests: place.count_request(),
         request_id: Cell::new(None),
     };
-    let content = match exchanged::answered(&told, answer.content.leaves_with_head()) {
+    let content = match exchanged::answered(&told, leaves_with_head) {
         None => answer.content,
         Some(unfinished) => Outgoing::Followed(Box::new((answer.content, unfinished))),
     };
@@ -233,7 +254,10 @@ impl Telling<'_> {
     /// `gathered_bytes` of it will be sent with the next flush.
     fn end(&mut self, gathered_bytes: u64) {
         if let Some(unfinished) = self.unfinished.take() {
-            unfinished.end((self.place.sent_bytes() + gathered_bytes).saturating_sub(self.before));
+            let sent_bytes = (self.place.sent_bytes() + gathered_bytes).saturating_sub(self.before);
+            let shown = self.place.show(None);
+            live::ended(shown.as_ref().map(|shown| shown.asked()), unfinished.begun().elapsed(), sent_bytes);
+            unfinished.end(sent_bytes);
         }
     }
 }

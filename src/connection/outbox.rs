@@ -5,7 +5,7 @@
 
 use super::close::Close;
 use super::roster::{Interrupt, Phase, Place};
-use crate::defence::refused::{self, Reason};
+use crate::counters;
 use crate::shard::Buffers;
 use crate::socket::Stream;
 use crate::socket::bulk::Bulk;
@@ -197,7 +197,7 @@ fn go_on(stream: &Stream, place: &Place, interrupt: Interrupt) -> Result<(), Clo
     let Interrupt::TimedOut(Phase::Send) = interrupt else { return Err(interrupt.into()) };
     let looked = place.look(stream.unacknowledged_bytes()?);
     if looked.is_err() {
-        refused::count(Reason::SlowPeer);
+        counters::here().slow_peers_cut.add(1);
         // It would be minutes until the kernel gives up on what this peer does not take.
         stream.reset_at_close()?;
     }

@@ -6,7 +6,9 @@
 //! Invariant: a deadline never fires early; it fires at most two ticks late.
 
 use super::admission::Shedding;
+use super::shown::{self, Shown};
 use super::watch::Watch;
+use crate::counters::{self, State};
 use crate::defence::progress::{self, Mark};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -60,6 +62,19 @@ pub enum Phase {
     Disk,
     /// The peer to stop sending.
     Linger,
+}
+
+impl Phase {
+    fn state(self) -> State {
+        match self {
+            Phase::Fresh => State::Fresh,
+            Phase::Head => State::Head,
+            Phase::Idle => State::Idle,
+            Phase::Send | Phase::Paced => State::Send,
+            Phase::Disk => State::Disk,
+            Phase::Linger => State::Linger,
+        }
+    }
 }
 
 const FRESH_SECONDS_WHEN_DRAINING: u32 = 1;
@@ -148,8 +163,10 @@ impl Roster {
     /// One more second has passed: ends the waits whose deadline is behind it.
     pub fn tick(&self) {
         self.tick.set(self.tick.get() + 1);
+        let mut counts = [0; State::ALL.len()];
         let window = progress::window_seconds(self.limits().send_seconds);
         for (_, watch) in self.watches.borrow().iter() {
+            counts[watch.phase.get().state() as usize] += 1;
             let mut is_due = watch.deadline_tick.get() <= self.tick.get();
             if watch.phase.get() == Phase::Send {
                 // The first time, to see where it stands; from then on at the end of each window.
@@ -162,6 +179,15 @@ impl Roster {
                 watch.wake();
             }
         }
+        for (state, _) in State::ALL {
+            counters::here().connections(state).set(counts[state as usize]);
+        }
+    }
+
+    /// Publishes the open transfers, for whoever looks in; called once a second.
+    pub fn show(&self) {
+        let watches = self.watches.borrow();
+        shown::publish(watches.iter().map(|(_, watch)| (&watch.shown, watch.sent_bytes.get())));
     }
 
     /// Ends the idle waits, now and from here on. A new connection is given a moment more, for
@@ -266,6 +292,17 @@ impl Place {
     /// Notes that the first bytes of a request came in.
     pub(super) fn note_request(&self) {
         self.watch.request_begun.set(Instant::now());
+    }
+
+    /// When the last request was answered.
+    pub(super) fn answered_at(&self) -> Instant {
+        // The next one has begun then, as far as is known.
+        self.watch.request_begun.get()
+    }
+
+    /// Shows a transfer to whoever looks in, or that there is none any more; gives the one before.
+    pub(super) fn show(&self, shown: Option<Box<Shown>>) -> Option<Box<Shown>> {
+        self.watch.shown.replace(shown)
     }
 
     /// When the first bytes of the request came in that is answered now. One that came together with it, which is the next,

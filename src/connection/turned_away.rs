@@ -8,6 +8,7 @@ use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::roster::{Place, Roster};
 use super::{Door, tell};
+use crate::counters::{self, Closed};
 use crate::exchange;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
@@ -33,14 +34,22 @@ pub(super) async fn turn_away(stream: &mut Stream, door: Door, shard: &Rc<Shard>
 
 /// Turns a connection away for which there was no descriptor, and waits a moment so that it sees the answer.
 pub async fn refuse_gently(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
+    count();
     let place = roster.enter(door.listener);
     turn_away(&mut stream, door, &shard, &place, Refused::Descriptors).await;
 }
 
 /// The same, without waiting.
 pub fn refuse_at_once(mut stream: Stream, door: Door, shard: &Shard, roster: &Rc<Roster>) {
+    count();
     let place = roster.enter(door.listener);
     answer_at_once(&mut stream, door, shard, &place, Refused::Descriptors);
+}
+
+/// Counts a connection that did not come to be served, as one that came and went.
+fn count() {
+    counters::here().accepted.add(1);
+    counters::here().closed(Closed::Refused).add(1);
 }
 
 /// Answers a connection that will not be served, and closes it so that the answer arrives.

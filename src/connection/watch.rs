@@ -5,6 +5,7 @@
 //! Invariant: what was counted for the whole process is taken back once, by [`Watch::release`].
 
 use super::roster::Phase;
+use super::shown::Shown;
 use crate::defence::client::Client;
 use crate::defence::connections;
 use crate::defence::progress::Mark;
@@ -34,6 +35,8 @@ pub(super) struct Watch {
     pub(super) mark: Cell<Mark>,
     /// Its number among all connections, once somebody has asked for it.
     pub(super) number: Cell<u64>,
+    /// The transfer that is shown to whoever looks in; in a box, for most connections have none.
+    pub(super) shown: Cell<Option<Box<Shown>>>,
     /// The client that it is counted for.
     client: Cell<Option<Client>>,
 }
@@ -57,6 +60,7 @@ impl Watch {
             request_begun: Cell::new(Instant::now()),
             mark: Cell::new(Mark::default()),
             number: Cell::new(0),
+            shown: Cell::new(None),
             client: Cell::new(None),
         }
     }

@@ -2,8 +2,7 @@
 //!
 //! [`client`] says who counts as one · [`connections`] counts connections · [`requests`] lets requests through at a rate ·
 //! [`pace`] spreads what is sent over time · [`progress`] tells a slow peer from one that takes nothing · [`memory`] says how close the limit
-//! of memory is · [`episode`] tells of a shortage once ·
-//! [`refused`] counts who had to go · [`heap`] gives freed memory back.
+//! of memory is · [`episode`] tells of a shortage once · [`heap`] gives freed memory back.
 //!
 //! Invariant: what is not configured costs a branch; what is counted for the whole process is in tables with a named bound, and
 //! those who look into them never wait for anything but each other's few instructions.
@@ -15,5 +14,4 @@ pub mod heap;
 pub mod memory;
 pub mod pace;
 pub mod progress;
-pub mod refused;
 pub mod requests;

@@ -104,6 +104,11 @@ pub fn answered(told: &Told<'_>, leaves_with_head: bool) -> Option<Unfinished> {
 }
 
 impl Unfinished {
+    /// When its request's first bytes came in.
+    pub fn begun(&self) -> Instant {
+        self.ending.begun
+    }
+
     /// Bytes of the answer's head.
     pub fn head_bytes(&self) -> u64 {
         self.ending.head_bytes.into()

@@ -7,7 +7,7 @@
 
 use super::privileges::Identity;
 use super::reach::{self, Account, Reach, Want};
-use super::{Options, StartError, listen, logs, preflight, sandbox};
+use super::{Options, StartError, admin, listen, logs, preflight, sandbox};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fmt::{self, Write};
@@ -162,6 +162,14 @@ pub fn examine(options: &Options, occasion: Occasion) -> Vec<Finding> {
     match occasion {
         Occasion::Start => {
             findings.extend(listen::try_each(options, owner).iter().map(|outcome| Finding::of("listen", outcome)));
+            if !options.admin.listen.is_empty() {
+                let opened = admin::open(&options.admin, owner);
+                let addresses: Vec<_> = options.admin.listen.iter().map(ToString::to_string).collect();
+                findings.push(Finding::of(
+                    "admin",
+                    &opened.map(|_| format!("{} can be listened on", addresses.join(", "))),
+                ));
+            }
         }
         Occasion::StartOfParts => {
             findings.push(Finding::new(Level::Note, "listen", "not looked at while the configuration has errors"));

@@ -172,7 +172,7 @@ impl Listener {
     ) -> Result<Option<Listener>, StartError> {
         let opened = match &listen.address {
             Address::Tcp(address) => open_tcp(*address, workers, backlog, others.holds_port(address.port())),
-            Address::Unix(path) => open_unix(path, owner, workers, backlog),
+            Address::Unix(path) => open_unix(path, owner, workers, backlog, SOCKET_FILE_MODE),
         };
         match opened {
             Ok((bound, sockets)) => {
@@ -242,13 +242,40 @@ fn open_tcp(address: SocketAddr, workers: usize, backlog: i32, is_shared: bool) 
 /// Whoever may enter the directory of a socket may connect to it, as with other web servers.
 const SOCKET_FILE_MODE: u32 = 0o666;
 
-fn open_unix(path: &Path, owner: Option<(u32, u32)>, workers: usize, backlog: i32) -> std::io::Result<Opened> {
+/// Opens one socket for administrators, non-blocking, and gives the address with the port that the kernel chose.
+pub(super) fn open_admin(address: &Address, owner: Option<(u32, u32)>) -> Result<(Address, Socket), StartError> {
+    let opened = match address {
+        Address::Tcp(address) => open_tcp(*address, 1, ADMIN_BACKLOG, false),
+        Address::Unix(path) => open_unix(path, owner, 1, ADMIN_BACKLOG, ADMIN_SOCKET_FILE_MODE),
+    };
+    let told = |error: std::io::Error| match address {
+        Address::Tcp(address) => explain_tcp(*address, &error),
+        Address::Unix(path) => explain_unix(path, &error),
+    };
+    let failed = |error| StartError(format!("[admin] listen: {}", told(error)));
+    let (address, mut sockets) = opened.map_err(failed)?;
+    Ok((address, sockets.pop().expect("one was asked for")))
+}
+
+/// Administrators are few.
+const ADMIN_BACKLOG: i32 = 64;
+
+/// What is told there is not for everybody.
+const ADMIN_SOCKET_FILE_MODE: u32 = 0o660;
+
+fn open_unix(
+    path: &Path,
+    owner: Option<(u32, u32)>,
+    workers: usize,
+    backlog: i32,
+    mode: u32,
+) -> std::io::Result<Opened> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     patiently(|| {
         remove_stale(path)?;
         socket.bind(&SockAddr::unix(path)?)
     })?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_FILE_MODE))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     if let Some((user, group)) = owner {
         std::os::unix::fs::chown(path, Some(user), Some(group))?;
     }
@@ -421,14 +448,14 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("otus-httpd-listen-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory of this test");
         let path = directory.join("socket");
-        let (_, first) = open_unix(&path, None, 2, 16).expect("a new path");
+        let (_, first) = open_unix(&path, None, 2, 16, 0o600).expect("a new path");
         assert_eq!(first.len(), 2);
-        assert!(open_unix(&path, None, 1, 16).is_err(), "somebody listens there");
+        assert!(open_unix(&path, None, 1, 16, 0o600).is_err(), "somebody listens there");
         drop(first);
-        assert!(open_unix(&path, None, 1, 16).is_ok(), "nobody listens there any more");
+        assert!(open_unix(&path, None, 1, 16, 0o600).is_ok(), "nobody listens there any more");
         std::fs::remove_file(&path).expect("it is there");
         std::fs::write(&path, "precious").expect("a file of this test");
-        assert!(open_unix(&path, None, 1, 16).is_err(), "it is no socket");
+        assert!(open_unix(&path, None, 1, 16, 0o600).is_err(), "it is no socket");
         assert_eq!(std::fs::read(&path).expect("it is still there"), b"precious");
         std::fs::remove_dir_all(&directory).expect("it is ours");
     }

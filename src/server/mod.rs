@@ -8,6 +8,7 @@
 //!
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
+pub mod admin;
 pub mod doctor;
 pub mod doors;
 mod holder;
@@ -56,6 +57,10 @@ pub struct Options {
     pub checkalive: Duration,
     /// How long transfers in flight may go on after a stop was asked for.
     pub drain_timeout: Duration,
+    /// How long the server serves on after a stop was asked for, and says that it is not ready.
+    pub drain_delay: Duration,
+    /// Where administrators come in.
+    pub admin: admin::Options,
     /// How long a connection may stay in each phase.
     pub connection_limits: roster::Limits,
     /// As whom, and with which rights.
@@ -74,6 +79,21 @@ impl Options {
         let site = &self.shard.sites[self.shard.hosts[listener].default_site()];
         let root = site.keys.root.as_ref().and_then(Option::as_ref);
         root.map_or_else(|| "the welcome page".to_owned(), |root| root.display().to_string())
+    }
+
+    /// What the server is, for people who look in.
+    fn describe(&self) -> admin::Description {
+        let site = |(number, site): (usize, &site::Options)| {
+            let root = site.keys.root.as_ref().and_then(Option::as_ref);
+            let root = root.map_or_else(|| "the welcome page".to_owned(), |root| root.display().to_string());
+            let names = if site.names.is_empty() { format!("{number}") } else { site.names.join(", ") };
+            format!("{names}: {root}")
+        };
+        admin::Description {
+            workers: self.workers,
+            listeners: self.listen.iter().map(ToString::to_string).collect(),
+            sites: self.shard.sites.iter().enumerate().map(site).collect(),
+        }
     }
 
     /// Every document root, each once.
@@ -155,6 +175,7 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     let change = listeners.prepare(&options, identity.owner())?;
     let numbers = change.numbers.clone();
     listeners.apply(change);
+    let admin = admin::open(&options.admin, identity.owner())?;
     // From here on nothing needs root: what is checked below is checked for the user that serves.
     identity.take_on(&options.privileges)?;
     preflight::check(&options)?;
@@ -163,5 +184,7 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     // After the giving up of rights: what other threads have, they keep.
     limit_of_memory::watch();
     fault::start();
-    supervise::run(options, logs, listeners, numbers, signals, reload)
+    // Before the workers, so that whoever asks is told that they do not serve yet.
+    let admin = admin::Admin::start(admin, options.describe())?;
+    supervise::run(options, logs, listeners, numbers, signals, admin, reload)
 }

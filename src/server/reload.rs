@@ -5,6 +5,7 @@
 //!
 //! Invariant: until all workers can serve the new configuration nothing has changed, and what was opened for it is closed again.
 
+use super::admin::{self, Admin};
 use super::listen::{Change, Listeners};
 use super::logs::{self, OpenLogs};
 use super::sandbox::Sandbox;
@@ -20,10 +21,17 @@ pub struct Prepared {
     pub change: Change,
     /// Its logs, open.
     pub logs: OpenLogs,
+    /// Another door for administrators, where it is to be another.
+    pub admin: Option<admin::Bound>,
 }
 
 /// Makes `options` fit for a server that runs with `running` already.
-pub fn prepare(running: &Options, listeners: &Listeners, mut options: Options) -> Result<Prepared, StartError> {
+pub fn prepare(
+    running: &Options,
+    listeners: &Listeners,
+    admin: &Admin,
+    mut options: Options,
+) -> Result<Prepared, StartError> {
     if options.workers != running.workers {
         tracing::warn!("`workers` is {} until the server is restarted", running.workers);
         options.workers = running.workers;
@@ -36,7 +44,8 @@ pub fn prepare(running: &Options, listeners: &Listeners, mut options: Options) -
     let logs = logs::open(&options)?;
     // Whoever reloads is the user that serves: what it makes is its own.
     let change = listeners.prepare(&options, None)?;
-    Ok(Prepared { options: Arc::new(options), change, logs })
+    let admin = admin.prepare(&options.admin)?;
+    Ok(Prepared { options: Arc::new(options), change, logs, admin })
 }
 
 /// Whether threads that were started with the options `running` may serve others: their sandbox allows all that is to be read.

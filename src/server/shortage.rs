@@ -8,6 +8,7 @@
 
 use super::worker::spawn;
 use crate::connection::{self, Door, roster::Roster};
+use crate::counters;
 use crate::defence::memory::{self, Level};
 use crate::defence::{episode, heap};
 use crate::shard::Shard;
@@ -72,10 +73,12 @@ impl Reserve {
             Some(Errno::MFILE | Errno::NFILE) if !listener.has_waiting() => return Next::GoOn,
             Some(Errno::MFILE | Errno::NFILE) => {}
             _ => {
+                counters::here().accept_errors.add(1);
                 tell_of(error);
                 return Next::Rest(PAUSE);
             }
         }
+        counters::here().accept_errors.add(1);
         tell_of(error);
         if roster.shed(SHED_FOR_DESCRIPTORS) > 0 {
             // Their descriptors are there when their tasks have run.

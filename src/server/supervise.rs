@@ -4,6 +4,7 @@
 //! Invariant: the supervisor keeps every listening socket, so that clients queue while a worker
 //! is replaced, and never waits for a worker longer than the options say.
 
+use super::admin::{Admin, Description};
 use super::doors::Entrance;
 use super::listen::{Change, Listener, Listeners};
 use super::logs::OpenLogs;
@@ -12,7 +13,8 @@ use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
 use super::worker::{Ending, Report};
 use super::{Address, Options, Reload, StartError, notify, reload, ring, sandbox};
-use crate::observe::journal;
+use crate::counters;
+use crate::observe::{journal, notes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -28,9 +30,11 @@ pub fn run(
     listeners: Listeners,
     numbers: Vec<Option<u16>>,
     signals: Signals,
+    admin: Admin,
     reload: Reload<'_>,
 ) -> Result<(), StartError> {
-    let mut crew = Crew::start(Arc::new(options), logs, listeners, numbers)?;
+    let mut crew = Crew::start(Arc::new(options), logs, listeners, numbers, admin)?;
+    crew.describe();
     crew.wait_until_ready(&signals)?;
     announce(&crew.options, crew.serving());
     tracing::debug!("{} workers run; flags of their rings: {}", crew.options.workers, ring::describe());
@@ -39,6 +43,7 @@ pub fn run(
         state if sandbox::is_wanting(&crew.options.sandbox) => tracing::info!("sandbox of the workers: {state}"),
         state => tracing::debug!("sandbox of the workers: {state}"),
     }
+    notes::set("sandbox of the workers", sandbox::describe(&crew.options.sandbox));
     notify::ready(&format!("serving with {} workers", crew.options.workers));
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());
@@ -52,6 +57,7 @@ pub fn run(
         }
     }
     notify::stopping();
+    crew.leave(&signals);
     tracing::info!("stopping: finishing what is in flight, for {} s at most", crew.options.drain_timeout.as_secs());
     crew.stop(&signals);
     tracing::info!("stopped");
@@ -84,6 +90,7 @@ struct Crew {
     listeners: Listeners,
     /// Those of the options' listeners.
     numbers: Vec<Option<u16>>,
+    admin: Admin,
     posts: Vec<Post>,
     events: Receiver<Event>,
     reporter: Reporter,
@@ -109,6 +116,7 @@ impl Crew {
         logs: OpenLogs,
         listeners: Listeners,
         numbers: Vec<Option<u16>>,
+        admin: Admin,
     ) -> Result<Crew, StartError> {
         let fail = |error: std::io::Error| StartError(format!("the workers cannot be started: {error}"));
         let (sender, events) = channel();
@@ -123,6 +131,7 @@ impl Crew {
             logs,
             listeners,
             numbers,
+            admin,
             posts,
             events,
             reporter,
@@ -238,9 +247,10 @@ impl Crew {
         notify::reloading();
         let begun = Instant::now();
         let prepared = read().and_then(|options| {
-            reload::prepare(&self.options, &self.listeners, options).map_err(|error| error.to_string())
+            reload::prepare(&self.options, &self.listeners, &self.admin, options).map_err(|error| error.to_string())
         });
         let outcome = prepared.and_then(|prepared| self.change_to(prepared, signals));
+        counters::process().count_reload(outcome.is_ok());
         match outcome {
             Ok(()) => {
                 tracing::info!("reloaded in {} ms", begun.elapsed().as_millis());
@@ -257,7 +267,7 @@ impl Crew {
     }
 
     fn change_to(&mut self, prepared: reload::Prepared, signals: &Signals) -> Result<(), String> {
-        let reload::Prepared { options, change, logs } = prepared;
+        let reload::Prepared { options, change, logs, admin } = prepared;
         // What a thread was once confined to, it stays confined to.
         let fits = self.posts.iter().filter_map(Post::confined_by).all(|running| reload::fits(running, &options));
         let outcome = if fits {
@@ -289,9 +299,17 @@ impl Crew {
         } else {
             self.posts.iter_mut().for_each(|post| post.relieve(&gone));
         }
+        self.admin.change_to(admin);
+        self.describe();
         let is_new = |position: usize| self.numbers[position].is_some_and(|number| opened.contains(&number));
         announce(&self.options, self.serving().filter(|(position, _)| is_new(*position)));
         Ok(())
+    }
+
+    /// Tells whoever looks in what is served.
+    fn describe(&self) {
+        let listeners = self.serving().map(|(_, listener)| listener.bound.to_string()).collect();
+        self.admin.describe(Description { listeners, ..self.options.describe() });
     }
 
     /// Gives an order to all workers in their posts, and gives their numbers.
@@ -399,6 +417,7 @@ impl Crew {
             }
             if post.is_vacant(time_to_look, self.options.checkalive) {
                 tracing::warn!("starting worker {index} anew");
+                counters::process().count_restart(index);
                 if let Err(error) = self.start_worker(index) {
                     tracing::error!("worker {index} cannot be started: {error}; trying again");
                 }
@@ -406,6 +425,21 @@ impl Crew {
         }
         if time_to_look {
             self.last_look = Instant::now();
+        }
+    }
+
+    /// Tells whoever asks that no more is wanted, and serves on for those who have not heard yet.
+    fn leave(&mut self, signals: &Signals) {
+        counters::process().is_draining.set(true);
+        let delay = self.options.drain_delay;
+        if !delay.is_zero() {
+            tracing::info!("leaving: not ready any more, and serving on for {} s", delay.as_secs());
+        }
+        let until = Instant::now() + delay;
+        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            self.wait(signals, left.min(self.time_to_next_look()));
+            self.take_events();
+            self.look_after();
         }
     }
 

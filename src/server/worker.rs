@@ -15,8 +15,10 @@ use super::sandbox::Sandbox;
 use super::shortage::{self, Next, Reserve};
 use super::{Options, fault};
 use crate::connection::{self, Door, roster::Roster};
+use crate::counters;
 use crate::engine;
 use crate::observe::access;
+use crate::observe::live;
 use crate::shard::{Service, Shard};
 use crate::socket::{Listener, Stream, tasks};
 use crate::storage::root::Denied;
@@ -38,7 +40,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What one worker is told.
 pub struct Assignment {
@@ -118,6 +120,7 @@ pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report) + Clon
     match executor {
         Ok(executor) => {
             bind_to(assignment.cpu);
+            counters::enter(assignment.index);
             executor.run(work(assignment, pulse, report, confined)).unwrap_or_else(Ending::Failed)
         }
         Err(error) => Ending::Failed(format!("the executor cannot be made: {error}")),
@@ -289,6 +292,7 @@ impl Worker {
     /// Serves this from the next request on.
     fn serve(&self, options: &Options, service: &Rc<Service>, entrances: &[Entrance], prepared: Prepared) {
         self.roster.set_limits(options.connection_limits);
+        counters::process().connections_max.set(options.connection_limits.connections_max.into());
         self.drain_timeout.set(options.drain_timeout);
         self.shard.serve(service, entrances.iter().map(|entrance| (entrance.position, entrance.number)));
         self.doors.open(entrances, prepared);
@@ -333,15 +337,46 @@ async fn any_ends(house: &mut Task<std::thread::Result<()>>, doors: &Doors) {
 
 /// The heart: once a second, on the second.
 async fn beat(worker: &Worker, pulse: &Pulse) {
+    count_beat();
     loop {
-        sleep(until_next_second()).await;
+        let (pause, begun) = (until_next_second(), Instant::now());
+        sleep(pause).await;
+        // Whatever kept the heart from beating in time kept all others waiting too.
+        note_lateness(begun.elapsed().saturating_sub(pause));
         worker.shard.clock.tick();
         access::tick();
         worker.roster.tick();
         shortage::look_after(&worker.shard, &worker.roster);
         worker.doors.forget_gone();
         pulse.beat();
+        count_beat();
+        if live::is_watched() {
+            worker.roster.show();
+        }
     }
+}
+
+/// A timer may be late by a little, on purpose (`socket::tasks`).
+const LATENESS_MIN: Duration = tasks::LINGER_MAX.saturating_mul(2);
+
+fn note_lateness(lateness: Duration) {
+    if lateness >= LATENESS_MIN {
+        counters::here().note_stall(lateness);
+    }
+}
+
+thread_local! {
+    /// CPU time of this thread that is counted.
+    static COUNTED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Counts a beat, and the CPU time since the last one.
+fn count_beat() {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let now = Duration::try_from(now).unwrap_or_default();
+    let more = now.saturating_sub(COUNTED.replace(now));
+    counters::here().cpu_nanoseconds.add(u64::try_from(more.as_nanos()).unwrap_or(u64::MAX));
+    counters::here().beat();
 }
 
 /// Waits for `end` with a beating heart.
@@ -408,6 +443,7 @@ pub(super) async fn accept(
 
 /// Serves a connection in a task of its own; a panic in it ends there.
 fn start(stream: Stream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+    counters::here().accepted.add(1);
     let serving = fault::in_connection(connection::serve(stream, door, shard.clone(), roster.clone()));
     // The panic hook has told of a panic; there is nothing left to do about it.
     spawn(serving).detach();

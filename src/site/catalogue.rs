@@ -9,6 +9,7 @@
 use super::keep::{Keeping, WHOLE_BYTES_MAX};
 use super::missing::Missing;
 use super::{Body, Located, Representation};
+use crate::counters;
 use crate::http::coding::{Coding, Codings};
 use crate::http::target::SitePath;
 use crate::observe::throttle::Throttle;
@@ -181,6 +182,11 @@ impl Catalogue {
     /// Looks after what time changes; called about once a second.
     pub fn tick(&self) {
         self.keeping.tick();
+        let (counters, entries) = (counters::here(), self.entries.borrow());
+        counters.cache_entries.set(entries.len() as u64);
+        counters.cache_bytes.set(entries.bytes());
+        counters.cache_bytes_max.set(self.bytes_max);
+        drop(entries);
         let suppressed = self.throttle.tick();
         if suppressed > 0 {
             tracing::warn!("{suppressed} more messages of that sort within a second");

@@ -6,6 +6,7 @@
 use super::catalogue::{Catalogue, KeyOf, Known};
 use super::policy::Policy;
 use super::{Body, Located, Moment, Representation, Site, keep};
+use crate::counters;
 use crate::http::coding::{Coding, Codings};
 use crate::http::date::HttpDate;
 use crate::http::respond::RepresentationMetadata;
@@ -46,6 +47,7 @@ const READ_ATTEMPTS_MAX: u32 = 3;
 impl Site {
     /// Loads a file, once for all who want it at the same time.
     pub(super) async fn load(&self, loading: Loading<'_>, found: Found) -> Result<Located, Errno> {
+        counters::here().cache_misses.add(1);
         let key = KeyOf::new(self.number, loading.path, loading.coding).to_key();
         self.catalogue.loading.join(&key, || self.load_now(&loading, found)).await
     }
@@ -59,7 +61,11 @@ impl Site {
             let identity = opening.identity();
             let settled = !is_unsettled(&identity, loading.now.date);
             let body = match opening {
-                Opening::Content(_, bytes) => Ok(Body::Held(Rc::from(bytes))),
+                Opening::Content(_, bytes) => {
+                    counters::here().page_cache_reads.add(1);
+                    counters::here().page_cache_read_bytes.add(bytes.len() as u64);
+                    Ok(Body::Held(Rc::from(bytes)))
+                }
                 Opening::File(opened) => read_whole(&self.catalogue, opened, settled).await,
             };
             match body {

@@ -10,6 +10,7 @@ use super::find::Target;
 use super::load::Loading;
 use super::policy::Policy;
 use super::{Asked, Located, Site, compress};
+use crate::counters;
 use crate::http::coding::{AcceptedCodings, Coding, Codings};
 use crate::http::fields::FieldName;
 use crate::http::media_type;
@@ -50,6 +51,12 @@ impl Siblings {
     }
 }
 
+fn count_hit(located: &Located) {
+    if let Located::Representation(_) = located {
+        counters::here().cache_hits.add(1);
+    }
+}
+
 impl Site {
     /// What is sent of a path whose file was looked at in this tick, if the coding that the client wants is in memory.
     pub(super) fn fresh(&self, path: &SitePath<'_>, policy: &Policy, asked: &Asked<'_>) -> Option<Located> {
@@ -57,7 +64,7 @@ impl Site {
         if known.checked_tick.get() != asked.now.tick || known.index.is_some() {
             return None;
         }
-        self.select(path, policy, &known, asked)
+        self.select(path, policy, &known, asked).inspect(count_hit)
     }
 
     /// The same of a directory whose index file is judged by its own path, where nothing keeps anybody from that.
@@ -109,7 +116,7 @@ impl Site {
         asked: &Asked<'_>,
     ) -> Result<Located, Errno> {
         if let Some(known) = self.still_known(path, &target, asked.now.tick) {
-            if let Some(located) = self.select(path, policy, &known, asked) {
+            if let Some(located) = self.select(path, policy, &known, asked).inspect(count_hit) {
                 return Ok(located);
             }
         }

@@ -5,6 +5,7 @@
 
 use super::queue;
 use super::readiness::{Interest, Registration};
+use crate::counters;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use std::future::poll_fn;
@@ -48,6 +49,7 @@ impl Stream {
             }
             match rustix::net::recv(&self.descriptor, &mut *buffer, RecvFlags::empty()) {
                 Ok((count, _)) => {
+                    counters::here().received_bytes.add(count as u64);
                     if let Some(registration) = self.registration.as_ref().filter(|_| count < buffer.len()) {
                         registration.use_up_read();
                     }
@@ -72,7 +74,10 @@ impl Stream {
                 return Poll::Pending;
             }
             match rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL) {
-                Ok(count) => return Poll::Ready(Ok(count)),
+                Ok(count) => {
+                    counters::here().sent_bytes.add(count as u64);
+                    return Poll::Ready(Ok(count));
+                }
                 Err(Errno::AGAIN) => self.enter(Interest::Write)?,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Poll::Ready(Err(errno.into())),
@@ -112,7 +117,10 @@ impl Stream {
 
     fn none_or_some(&mut self, sent: Result<usize, Errno>) -> std::io::Result<usize> {
         match sent {
-            Ok(count) => Ok(count),
+            Ok(count) => {
+                counters::here().sent_bytes.add(count as u64);
+                Ok(count)
+            }
             Err(Errno::INTR) => Ok(0),
             Err(Errno::AGAIN) => self.enter(Interest::Write).map(|()| 0),
             Err(errno) => Err(errno.into()),

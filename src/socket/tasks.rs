@@ -10,6 +10,7 @@
 //! [`LINGER_MAX`] if all else fails.
 
 use super::readiness::{self, Woken};
+use crate::counters;
 use crate::engine;
 use async_task::{Runnable, Task};
 use std::cell::{Cell, RefCell};
@@ -86,20 +87,37 @@ impl Drop for Here {
 /// Runs the tasks of this thread, for ever.
 pub async fn attend() {
     let mut visited = Instant::now();
+    let mut begun = visited;
     loop {
         run_round();
+        let ended = Instant::now();
+        if ended - begun >= counters::STALL_MIN {
+            count_stall(ended - begun);
+        }
+        begun = ended;
         let has_ready = HERE.with(|here| !here.ready.borrow().is_empty());
-        if visited.elapsed() >= UNVISITED_MAX || has_ready && !engine::is_quiet() {
+        if ended - visited >= UNVISITED_MAX || has_ready && !engine::is_quiet() {
             readiness::look_now();
             visit().await;
             visited = Instant::now();
+            begun = visited;
         } else if has_ready {
             readiness::glance();
         } else if !engine::is_quiet() || readiness::linger(LINGER_MAX) != Woken::Tasks {
             something_to_run().await;
             visited = Instant::now();
+            begun = visited;
+        } else {
+            begun = Instant::now();
         }
     }
+}
+
+/// A round that took so long kept all others waiting.
+#[cold]
+fn count_stall(duration: Duration) {
+    counters::here().stall_seconds.observe(duration);
+    counters::here().note_stall(duration);
 }
 
 /// Runs each task once that is ready now; what becomes ready meanwhile is for the next round.
@@ -119,6 +137,7 @@ fn run_round() {
 
 /// Gives the engine a turn.
 async fn visit() {
+    counters::here().engine_turns.add(1);
     let mut begun = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut begun, true) {
@@ -132,6 +151,7 @@ async fn visit() {
 
 /// Waits, as the engine does, until a task is ready.
 async fn something_to_run() {
+    counters::here().engine_turns.add(1);
     poll_fn(|cx| {
         HERE.with(|here| {
             let mut attendant = lock(&here.home.attendant);

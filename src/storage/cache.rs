@@ -6,9 +6,10 @@
 //!
 //! Invariant: the weights of all entries sum to at most the budget.
 
+use crate::counters;
 pub use quick_cache::Equivalent;
-use quick_cache::unsync::{Cache as QuickCache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::unsync::Cache as QuickCache;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 use std::hash::Hash;
 
 /// How much a cache may hold.
@@ -47,7 +48,7 @@ impl Budget {
 /// A bounded map from `K` to `V`. Any `Q` that is equivalent to a key finds it, so that none need be
 /// made for looking.
 pub struct Cache<K, V> {
-    entries: QuickCache<K, V, ByBytes>,
+    entries: QuickCache<K, V, ByBytes, DefaultHashBuilder, CountEvictions>,
 }
 
 #[derive(Clone)]
@@ -56,6 +57,20 @@ struct ByBytes;
 impl<K: Weight, V: Weight> Weighter<K, V> for ByBytes {
     fn weight(&self, key: &K, value: &V) -> u64 {
         ENTRY_BYTES + key.bytes() + value.bytes()
+    }
+}
+
+/// Counts what is put out for others.
+#[derive(Clone)]
+struct CountEvictions;
+
+impl<K, V> Lifecycle<K, V> for CountEvictions {
+    type RequestState = ();
+
+    fn begin_request(&self) {}
+
+    fn on_evict(&self, (): &mut (), _key: K, _value: V) {
+        counters::here().cache_evictions.add(1);
     }
 }
 
@@ -69,8 +84,7 @@ impl<K: Eq + Hash + Weight, V: Weight> Cache<K, V> {
             .hot_allocation(HOT_PART)
             .build()
             .expect("both sizes are given");
-        let lifecycle = DefaultLifecycle::default();
-        Cache { entries: QuickCache::with_options(options, ByBytes, DefaultHashBuilder::default(), lifecycle) }
+        Cache { entries: QuickCache::with_options(options, ByBytes, DefaultHashBuilder::default(), CountEvictions) }
     }
 
     /// What is remembered for `key`.
@@ -91,6 +105,16 @@ impl<K: Eq + Hash + Weight, V: Weight> Cache<K, V> {
     /// Holds no more than this from here on, and lets go of what is above it.
     pub fn set_bytes_max(&mut self, bytes_max: u64) {
         self.entries.set_capacity(bytes_max);
+    }
+
+    /// Entries held now.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Bytes held now.

@@ -12,6 +12,7 @@
 use super::demand::Demand;
 use super::refusal::Refusal;
 use super::span::AlignedSpan;
+use crate::counters;
 use crate::engine;
 use glommio::io::{BufferedFile, ReadResult};
 use rustix::fs::{AtFlags, FileType, OFlags, Statx, StatxAttributes, StatxFlags};
@@ -246,6 +247,16 @@ impl OpenFile {
 
     async fn read_aligned(&self, span: AlignedSpan) -> Result<ReadResult, ReadFault> {
         let _under_way = engine::under_way();
+        let _in_flight = InFlight::begin();
+        let outcome = self.read_once_or_again(span).await;
+        if let Ok(result) = &outcome {
+            counters::here().disk_reads.add(1);
+            counters::here().disk_read_bytes.add(result.len() as u64);
+        }
+        outcome
+    }
+
+    async fn read_once_or_again(&self, span: AlignedSpan) -> Result<ReadResult, ReadFault> {
         match self.reader.read_at(span.start(), span.length()).await {
             Ok(result) => Ok(result),
             Err(error) => self.read_again_buffered(span, error.into()).await,
@@ -281,6 +292,22 @@ impl OpenFile {
         }
         let span = AlignedSpan::first_of(0, beginning.len() as u64);
         Ok(self.read_aligned(span).await?.starts_with(beginning))
+    }
+}
+
+/// Counts a read while it is under way; one that is given up is under way no longer.
+struct InFlight;
+
+impl InFlight {
+    fn begin() -> InFlight {
+        counters::here().disk_reads_in_flight.add(1);
+        InFlight
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        counters::here().disk_reads_in_flight.sub(1);
     }
 }
 

@@ -9,6 +9,7 @@
 use super::file::Identity;
 use super::held::{self, Claim};
 use super::memory::{self, Draft};
+use crate::counters;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -98,6 +99,8 @@ impl SharedContent {
 
 impl Drop for SharedContent {
     fn drop(&mut self) {
+        counters::process().shared_content.sub(1);
+        counters::process().shared_content_bytes.sub(self.memory_bytes);
         if let Some(identity) = &self.identity {
             held::let_go(identity);
         }
@@ -138,6 +141,8 @@ impl Filling {
             identity: claim.as_ref().map(Claim::identity),
             _place: self.place,
         });
+        counters::process().shared_content.add(1);
+        counters::process().shared_content_bytes.add(content.memory_bytes);
         if let Some(claim) = claim {
             claim.fulfil(&content);
         }

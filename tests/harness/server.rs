@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// The program under test, as Cargo built it.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_otus-httpd");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_otus-httpd");
 
 /// What the configuration file holds.
 enum Config {

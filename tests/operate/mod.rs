@@ -3,12 +3,15 @@
 //! Invariant: whatever an administrator does or undergoes, clients that keep to the rules notice nothing, or what the
 //! documentation says they do.
 
+mod admin;
 mod configuration;
 mod exhaustion;
 mod limits;
 mod log_files;
 mod logs;
+mod metrics;
 mod privileges;
 mod reload;
 mod sandbox;
 mod slow_clients;
+mod status;

@@ -226,6 +226,8 @@ max_connections_per_client = 100
 keepalive_requests = 1000
 fields_max = 50
 drain_timeout = 1
+drain_delay = 0
+admin = { listen = ['unix:OUTSIDE/admin', '127.0.0.1:0'], public = false }
 checkalive = 4
 error_log = 'OUTSIDE/error.log'
 log_level = 'warn'

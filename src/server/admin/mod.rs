@@ -1,0 +1,236 @@
+//! The door for administrators: metrics, health, and the state of the server, on addresses of its own.
+//!
+//! Order: [`open`] binds the addresses · [`Admin::start`] serves them from a thread of its own (`serve`), which answers by path
+//! (`answer`) with what is counted ([`metrics`]) or the state as a whole ([`status`], as JSON or as a `page`).
+//!
+//! Invariant: nothing here can make a worker wait. It reads what workers have counted and published, and runs on a thread
+//! that no worker knows of.
+
+mod answer;
+mod history;
+pub mod human;
+pub mod metrics;
+mod page;
+mod process;
+mod serve;
+pub mod status;
+
+use super::listen;
+use super::{Address, StartError};
+use crate::counters::{self, Counters};
+use crate::observe::live;
+use socket2::Socket;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Where administrators come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Addresses to listen on; none is no door.
+    pub listen: Vec<Address>,
+    /// Whether others than this machine may come in.
+    pub is_public: bool,
+}
+
+/// What the server is, for people; a reload may change it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Number of workers.
+    pub workers: usize,
+    /// Addresses that are listened on.
+    pub listeners: Vec<String>,
+    /// Sites, by their names and document roots.
+    pub sites: Vec<String>,
+}
+
+/// One address that is listened on. Its file, where it has one, goes with the last that holds it.
+#[derive(Debug)]
+struct Listener {
+    named: Address,
+    /// With the port that the kernel chose.
+    bound: Address,
+    socket: Socket,
+}
+
+/// A door that is open, and not yet served.
+#[derive(Debug)]
+pub struct Bound {
+    options: Options,
+    listeners: Vec<Arc<Listener>>,
+}
+
+/// The door as it is served; dropping it closes it.
+pub struct Admin {
+    scene: Arc<Scene>,
+    options: Options,
+    listeners: Vec<Arc<Listener>>,
+    serving: Option<Serving>,
+}
+
+/// The thread that serves it.
+struct Serving {
+    stop: UnixStream,
+    thread: Option<JoinHandle<()>>,
+    _watch: live::Watch,
+}
+
+/// Opens the addresses. Each failure is one line with its remedy.
+/// The files of Unix sockets belong to `owner`, user and group, where it is another than who runs this.
+pub fn open(options: &Options, owner: Option<(u32, u32)>) -> Result<Bound, StartError> {
+    open_beside(&[], options, owner)
+}
+
+/// Opens those that are not open already.
+fn open_beside(open: &[Arc<Listener>], options: &Options, owner: Option<(u32, u32)>) -> Result<Bound, StartError> {
+    let mut listeners = Vec::new();
+    for named in &options.listen {
+        let kept = open.iter().find(|listener| listener.named == *named);
+        listeners.push(match kept {
+            Some(listener) => listener.clone(),
+            None => {
+                let (bound, socket) = listen::open_admin(named, owner)?;
+                Arc::new(Listener { named: named.clone(), bound, socket })
+            }
+        });
+    }
+    Ok(Bound { options: options.clone(), listeners })
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Address::Unix(path) = &self.bound {
+            // While it still listens: the file of one that does not is replaced by the next server, whose file it is then.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Admin {
+    /// Serves a door; one without addresses is closed.
+    pub fn start(bound: Bound, description: Description) -> Result<Admin, StartError> {
+        // From here on the process counts its time.
+        counters::started();
+        let scene = Arc::new(Scene::new(description, bound.options.is_public));
+        let mut admin = Admin { scene, options: bound.options, listeners: bound.listeners, serving: None };
+        let failed = |error| StartError(format!("the admin listener cannot be started: {error}"));
+        admin.serving = admin.serve().map_err(failed)?;
+        Ok(admin)
+    }
+
+    fn serve(&self) -> std::io::Result<Option<Serving>> {
+        if self.listeners.is_empty() {
+            return Ok(None);
+        }
+        let (stop, told_to_stop) = UnixStream::pair()?;
+        let (scene, listeners) = (self.scene.clone(), self.listeners.clone());
+        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            let sockets: Vec<_> = listeners.iter().map(|listener| &listener.socket).collect();
+            serve::run(&sockets, &told_to_stop, &scene);
+        })?;
+        for listener in &self.listeners {
+            tracing::info!("the admin listener is on {}", listener.bound);
+        }
+        Ok(Some(Serving { stop, thread: Some(thread), _watch: live::watch() }))
+    }
+
+    /// Opens another door, where these options name another; nothing changes before [`Admin::change_to`].
+    pub fn prepare(&self, options: &Options) -> Result<Option<Bound>, StartError> {
+        if *options == self.options {
+            return Ok(None);
+        }
+        // Whoever reloads is the user that serves: what it makes is its own.
+        open_beside(&self.listeners, options, None).map(Some)
+    }
+
+    /// Serves another door in the place of this one, if there is another.
+    pub fn change_to(&mut self, bound: Option<Bound>) {
+        let Some(bound) = bound else { return };
+        // The thread of the one before ends first: two would race for the clients of an address that stays.
+        self.serving = None;
+        self.scene.is_public.store(bound.options.is_public, Ordering::Relaxed);
+        (self.options, self.listeners) = (bound.options, bound.listeners);
+        match self.serve() {
+            Ok(serving) => self.serving = serving,
+            Err(error) => tracing::error!("the admin listener cannot be started again: {error}"),
+        }
+    }
+
+    /// Tells this of the server from here on.
+    pub fn describe(&self, description: Description) {
+        *self.scene.description.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(description);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.stop.shutdown(Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            // It waits for nothing but this and its clients.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What is told of.
+pub(crate) struct Scene {
+    description: Mutex<Arc<Description>>,
+    is_public: AtomicBool,
+}
+
+/// A heart that has not beaten for this long has missed five beats.
+const BEAT_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Whether a worker's heart beats.
+fn is_beating(counters: &Counters) -> bool {
+    counters.since_beat().is_some_and(|age| age <= BEAT_AGE_MAX)
+}
+
+impl Scene {
+    fn new(description: Description, is_public: bool) -> Scene {
+        Scene { description: Mutex::new(Arc::new(description)), is_public: AtomicBool::new(is_public) }
+    }
+
+    fn description(&self) -> Arc<Description> {
+        self.description.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn workers(&self) -> usize {
+        self.description().workers
+    }
+
+    /// The counters of the workers that there should be.
+    fn counters(&self) -> Vec<Counters> {
+        (0..self.workers()).map(counters::of_worker).collect()
+    }
+
+    /// What is wrong with a worker, if something is.
+    fn ailing(&self) -> Option<String> {
+        let silent = |(index, counters): (usize, &Counters)| match counters.since_beat() {
+            None => Some(format!("worker {index} does not run")),
+            Some(age) if age > BEAT_AGE_MAX => {
+                Some(format!("worker {index} has had no heartbeat for {} s: it is stuck", age.as_secs()))
+            }
+            Some(_) => None,
+        };
+        self.counters().iter().enumerate().find_map(silent)
+    }
+
+    /// Why the server should not be sent requests, if it should not.
+    fn unready(&self) -> Option<String> {
+        let is_draining = counters::process().is_draining.get();
+        if is_draining { Some("draining: the server is about to stop".to_owned()) } else { self.ailing() }
+    }
+
+    /// In a few words.
+    fn state(&self) -> String {
+        match self.ailing() {
+            _ if counters::process().is_draining.get() => "draining".to_owned(),
+            Some(ailing) => ailing,
+            None => "serving".to_owned(),
+        }
+    }
+}
