@@ -172,9 +172,15 @@ fn descriptors_run_out_and_come_back() {
     server.wait_for_log("connections cannot be accepted");
     // Those who are in are answered: from memory, or by the word that it will work later.
     let mut unavailable = 0;
-    for (number, client) in clients.iter_mut().take(5).enumerate() {
+    for (number, client) in clients.iter_mut().take(15).enumerate() {
         for target in ["/a.txt".to_owned(), format!("/cold-{number}.txt")] {
-            let response = client.get(&target);
+            let sent = client.try_send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let response = match client.receive(Method::Get) {
+                Ok(response) => response,
+                // It had nothing under way, and made room for one of those who wait.
+                Err(Fault::End | Fault::Reset) => break,
+                Err(fault) => panic!("{sent:?}, and then {fault:?}"),
+            };
             match response.status {
                 200 => {}
                 503 => {
