@@ -33,6 +33,8 @@ pub enum Order {
     Abandon,
     /// Another has taken over: finish what is open, and end.
     Leave {
+        /// The number of the order.
+        order: u64,
         /// Listeners that the other does not have.
         gone: Vec<u16>,
     },

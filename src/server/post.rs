@@ -190,16 +190,19 @@ impl Post {
         self.state = State::Serving;
     }
 
-    /// Lets the successor take over; `gone` are listeners that it does not have.
-    pub(super) fn relieve(&mut self, gone: &[u16]) {
-        let Some(successor) = self.successor.take() else { return };
-        if let Some(relieved) = self.worker.replace(successor) {
-            relieved.voice.give(Order::Leave { gone: gone.to_vec() });
+    /// Lets the successor take over; `gone` are listeners that it does not have. Gives whether somebody was told to leave, by an
+    /// order of this number.
+    pub(super) fn relieve(&mut self, order: u64, gone: &[u16]) -> bool {
+        let Some(successor) = self.successor.take() else { return false };
+        let relieved = self.worker.replace(successor);
+        if let Some(relieved) = &relieved {
+            relieved.voice.give(Order::Leave { order, gone: gone.to_vec() });
             self.leaving.push(relieved.generation);
         }
         self.begin();
         self.succession = None;
         self.state = State::Serving;
+        relieved.is_some()
     }
 
     /// Tells the successor to stop.

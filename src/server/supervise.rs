@@ -217,7 +217,8 @@ impl Crew {
         let post = &mut self.posts[index];
         match news {
             News::Told(Report::Ready) if post.is_successor(generation) => {
-                post.relieve(&[]);
+                // Nobody waits for its answer.
+                post.relieve(0, &[]);
                 tracing::info!("worker {index} was relieved by one that may read the new document root");
             }
             News::Told(Report::Ready) => post.ready(),
@@ -289,15 +290,16 @@ impl Crew {
         self.numbers.clone_from(&change.numbers);
         // The workers hold copies of what is gone: its sockets listen until they have taken what waits there.
         let gone = self.listeners.apply(change);
-        if fits {
-            self.orders += 1;
-            let order = self.orders;
-            let told = self.tell_all(&|| Order::Commit { order });
-            if let Err(why) = self.hear_of(told, signals) {
-                tracing::warn!("{why}; it serves the new configuration as soon as it does");
-            }
+        self.orders += 1;
+        let order = self.orders;
+        let told = if fits {
+            self.tell_all(&|| Order::Commit { order })
         } else {
-            self.posts.iter_mut().for_each(|post| post.relieve(&gone));
+            let relieve = |post: &mut Post| post.relieve(order, &gone).then_some(post.index);
+            self.posts.iter_mut().filter_map(relieve).collect()
+        };
+        if let Err(why) = self.hear_of(told, signals) {
+            tracing::warn!("{why}; it changes as soon as it does");
         }
         self.admin.change_to(admin);
         self.describe();
@@ -344,9 +346,9 @@ impl Crew {
                     Some(index)
                 }
                 News::Ended(ending) => {
-                    let is_current = crew.posts[index].is_current(generation);
+                    // Whoever it was, it is not waited for.
                     crew.take(Event { index, generation, news: News::Ended(ending) });
-                    is_current.then_some(index)
+                    Some(index)
                 }
                 news => {
                     crew.take(Event { index, generation, news });

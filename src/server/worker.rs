@@ -214,10 +214,9 @@ async fn work(
 
     tracing::debug!("worker {index}: {} connections to finish", roster.len());
     shard.draining.set(true);
-    if let Some(gone) = worker.relieved.take() {
-        // Whoever took over goes on listening, on the same sockets. Clients that are busy learn from their next answer that
-        // the connection closes, and none of their requests meets one that was closed.
-        doors.leave(&gone);
+    if worker.relieved.get() {
+        // Clients that are busy learn from their next answer that the connection closes, and none of their requests meets
+        // one that was closed.
         beat_until(&worker, pulse, within(RELIEF_TIMEOUT, emptied(roster))).await;
     } else {
         doors.close_all();
@@ -239,8 +238,8 @@ struct Worker {
     roster: Rc<Roster>,
     doors: Doors,
     drain_timeout: Cell<Duration>,
-    /// Another has taken over, but for these listeners, which are gone.
-    relieved: Cell<Option<Vec<u16>>>,
+    /// Another has taken over.
+    relieved: Cell<bool>,
 }
 
 /// What a worker holds ready until it is told to serve it.
@@ -273,8 +272,12 @@ impl Worker {
                         report(Report::Done { order, answer: Ok(()) });
                     }
                     Order::Abandon => ready = None,
-                    Order::Leave { gone } => {
-                        self.relieved.set(Some(gone));
+                    Order::Leave { order, gone } => {
+                        // Whoever took over goes on listening, on the same sockets.
+                        self.doors.leave(&gone);
+                        self.shard.draining.set(true);
+                        self.relieved.set(true);
+                        report(Report::Done { order, answer: Ok(()) });
                         return;
                     }
                 }
