@@ -10,6 +10,7 @@ mod allocation;
 mod fuzz;
 mod harness;
 mod heads;
+mod messages;
 mod operate;
 mod tidy;
 mod wire;

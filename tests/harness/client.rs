@@ -197,6 +197,11 @@ impl Client {
         }
     }
 
+    /// What was received and not yet handed out.
+    pub(crate) fn take_received(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.received)
+    }
+
     /// Everything up to the end of the connection.
     pub(crate) fn rest(&mut self) -> Result<Vec<u8>, Fault> {
         while self.fill()? != 0 {}

@@ -5,6 +5,7 @@
 
 mod admin;
 mod configuration;
+mod drain;
 mod exhaustion;
 mod limits;
 mod log_files;
