@@ -63,10 +63,14 @@ pub fn program_page() -> String {
     page
 }
 
-/// The head of a page. Without a date, so that it is the same whenever it is made.
+/// The day of the pages' last change that a reader would notice: not that on which they are made, so that they are the same
+/// whenever that is.
+const DATE: &str = "2026-11-21";
+
+/// The head of a page.
 fn title(name: &str, section: u8, manual: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    format!(".\\\" Made by `cargo run --example generate`.\n.TH {name} {section} \"\" \"otus\\-httpd {version}\" \"{manual}\"\n")
+    format!(".\\\" Made by `cargo run --example generate`.\n.TH {name} {section} \"{DATE}\" \"otus\\-httpd {version}\" \"{manual}\"\n")
         .replace(".TH otus-httpd", ".TH otus\\-httpd")
 }
 
@@ -94,7 +98,8 @@ fn blocks(markdown: &str) -> String {
             paragraph.end(&mut roff);
         } else if line.starts_with("```") {
             paragraph.end(&mut roff);
-            roff += ".PP\n.RS 4\n.nf\n";
+            space(&mut roff);
+            roff += ".RS 4\n.nf\n";
             for code in lines.by_ref().take_while(|line| !line.starts_with("```")) {
                 let _ = writeln!(roff, "{}", guarded(&escaped(code)));
             }
@@ -109,7 +114,7 @@ fn blocks(markdown: &str) -> String {
             }
         } else if let Some(item) = line.strip_prefix("- ") {
             paragraph.end(&mut roff);
-            paragraph = Paragraph { macros: ".IP \\(bu 2\n", words: item.to_owned() };
+            paragraph = Paragraph { macros: Some(".IP \\(bu 2\n"), words: item.to_owned() };
         } else if line.is_empty() {
             paragraph.end(&mut roff);
         } else {
@@ -121,15 +126,24 @@ fn blocks(markdown: &str) -> String {
     roff
 }
 
+/// Begins a paragraph; a section begins with one by itself.
+fn space(roff: &mut String) {
+    let last = roff.lines().next_back().unwrap_or(".SH");
+    if !last.starts_with(".SH") {
+        *roff += ".PP\n";
+    }
+}
+
 /// Lines that are filled together.
 struct Paragraph {
-    macros: &'static str,
+    /// What begins it, where it is none of running text.
+    macros: Option<&'static str>,
     words: String,
 }
 
 impl Default for Paragraph {
     fn default() -> Paragraph {
-        Paragraph { macros: ".PP\n", words: String::new() }
+        Paragraph { macros: None, words: String::new() }
     }
 }
 
@@ -137,7 +151,11 @@ impl Paragraph {
     fn end(&mut self, roff: &mut String) {
         let Paragraph { macros, words } = std::mem::take(self);
         if !words.is_empty() {
-            let _ = writeln!(roff, "{macros}{}", guarded(&inline(words.trim())));
+            match macros {
+                Some(macros) => *roff += macros,
+                None => space(roff),
+            }
+            let _ = writeln!(roff, "{}", guarded(&inline(words.trim())));
         }
     }
 }
