@@ -135,16 +135,11 @@ fn space(roff: &mut String) {
 }
 
 /// Lines that are filled together.
+#[derive(Default)]
 struct Paragraph {
     /// What begins it, where it is none of running text.
     macros: Option<&'static str>,
     words: String,
-}
-
-impl Default for Paragraph {
-    fn default() -> Paragraph {
-        Paragraph { macros: None, words: String::new() }
-    }
 }
 
 impl Paragraph {
