@@ -82,11 +82,11 @@ pub enum Command {
 /// How the state of a running server is shown.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StatusArgs {
-    /// Socket of the server's [admin] listen [default: from the configuration file]
+    /// Socket of the server's admin listener [default: from the configuration file]
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub socket: Option<PathBuf>,
 
-    /// Address of the server's [admin] listen, such as http://127.0.0.1:8081
+    /// Address of the server's admin listener, such as http://127.0.0.1:8081
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 

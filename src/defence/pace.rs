@@ -1,6 +1,6 @@
 //! Spreads what is sent over time: how many bytes may go now, and after which wait. Pure.
 //!
-//! Invariant: over any time, no more leaves than the rate allows for it and [`PARTS_OF_SECOND`] pieces: what a peer did not take in
+//! Invariant: over any time, no more leaves than the rate allows for it and `PARTS_OF_SECOND` pieces: what a peer did not take in
 //! its time is not made up for at once.
 
 use std::num::NonZeroU64;

@@ -1,8 +1,8 @@
 //! The access log: a line for each request and its answer.
 //!
 //! Order: an [`AccessLog`] is what the configuration says · [`Logs`] are those that hold for a path, with the buffers of
-//! this core (`core`) · [`Logs::tell`] makes a line (`template`, `render`, `escape`) where the answer leaves with its head,
-//! and [`Logs::begin`] the part of it that is known by then where content follows · [`Pending::end`] the rest.
+//! this core (`core`) · `Logs::tell` makes a line (`template`, `render`, `escape`) where the answer leaves with its head,
+//! and `Logs::begin` the part of it that is known by then where content follows · `Pending::end` the rest.
 //!
 //! Invariant: a line goes into its buffer whole and in one piece, and without asking for memory once the buffers are there.
 
