@@ -49,9 +49,13 @@ pub struct Door {
     pub is_proxied: bool,
 }
 
-/// Serves one peer until its connection ends.
-pub async fn serve(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
-    let place = roster.enter(door.listener);
+/// Serves one peer until its connection ends. It is in the register from this call on, and not from the first poll: who stops
+/// meanwhile waits for it.
+pub fn serve(stream: Stream, door: Door, shard: Rc<Shard>, roster: &Rc<Roster>) -> impl Future<Output = ()> + use<> {
+    attend(stream, door, shard, roster.enter(door.listener))
+}
+
+async fn attend(mut stream: Stream, door: Door, shard: Rc<Shard>, place: Place) {
     let mut end = End(Closed::Panicked);
     let mut inbox = Inbox::default();
     let mut outbox = Outbox::default();
@@ -361,7 +365,7 @@ mod tests {
             };
             let shard = Rc::new(Shard::open(&options).expect("there is nothing to open"));
             let roster = Roster::new(roster::tests::LIMITS);
-            size_of_val(&serve(stream, Door { listener: 0, is_proxied: false }, shard, roster))
+            size_of_val(&serve(stream, Door { listener: 0, is_proxied: false }, shard, &roster))
         });
         assert!(bytes <= 824, "{bytes} bytes");
     }

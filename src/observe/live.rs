@@ -167,7 +167,8 @@ pub fn path_of(target: &str) -> &str {
 }
 
 fn note(asked: Asked<'_>, elapsed: Duration, bytes: u64) {
-    HERE.with(|here| {
+    // While a thread ends, connections may end behind this.
+    let _ = HERE.try_with(|here| {
         let mut here = here.borrow_mut();
         let live = here.get_or_insert_with(Live::enter);
         live.weigh(asked.path, asked.client, bytes);
@@ -236,7 +237,7 @@ impl Live {
 
 /// Publishes what this thread has seen, and these open transfers, of which there are `transfers_count` in all; called once a second.
 pub fn publish(transfers: Vec<Transfer>, transfers_count: usize) {
-    HERE.with(|here| {
+    let _ = HERE.try_with(|here| {
         let mut here = here.borrow_mut();
         let live = here.get_or_insert_with(Live::enter);
         if live.faded.elapsed() >= HALF_LIFE {

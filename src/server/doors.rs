@@ -3,7 +3,7 @@
 //! Invariant: whatever waits in the queue of a listener that is closed is accepted first, and answered.
 
 use super::shortage::Reserve;
-use super::worker::{accept, spawn, stop_listening};
+use super::worker::{accept, spawn, stop_listening, take_waiting};
 use crate::connection::{Door, roster::Roster};
 use crate::shard::Shard;
 use crate::socket::Listener;
@@ -38,8 +38,9 @@ struct OpenDoor {
     accepting: Task<std::thread::Result<()>>,
 }
 
-/// New listeners that are ready to be accepted from.
-pub struct Prepared(Vec<(Door, Socket, Listener)>);
+/// New listeners that are ready to be accepted from, each with a copy to accept by. They are not waited for yet: of a socket that is
+/// shared, an event would go to whoever does not accept.
+pub struct Prepared(Vec<(Door, Socket, Socket)>);
 
 impl Doors {
     /// None yet.
@@ -52,12 +53,9 @@ impl Doors {
         let mut prepared = Vec::new();
         for entrance in entrances {
             let Some(socket) = entrance.socket.take() else { continue };
-            let listener = socket
-                .try_clone()
-                .and_then(Listener::new)
-                .map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
+            let copy = socket.try_clone().map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
             let door = Door { listener: entrance.number, is_proxied: entrance.is_proxied };
-            prepared.push((door, socket, listener));
+            prepared.push((door, socket, copy));
         }
         Ok(Prepared(prepared))
     }
@@ -72,7 +70,14 @@ impl Doors {
             let is_proxied = named(open.door.get()).is_some_and(|entrance| entrance.is_proxied);
             open.door.set(Door { is_proxied, ..open.door.get() });
         }
-        for (door, socket, listener) in prepared.0 {
+        for (door, socket, copy) in prepared.0 {
+            let listener = match Listener::new(copy) {
+                Ok(listener) => listener,
+                Err(error) => {
+                    tracing::error!("listener {} cannot be waited for: {error}", door.listener);
+                    continue;
+                }
+            };
             let door = Rc::new(Cell::new(door));
             let (shard, roster, reserve) = (self.shard.clone(), self.roster.clone(), self.reserve.clone());
             let accepting = spawn(accept(listener, door.clone(), shard, roster, reserve));
@@ -95,7 +100,12 @@ impl Doors {
         for open in self.open.take() {
             if gone.contains(&open.door.get().listener) {
                 self.close(open);
+                continue;
             }
+            let OpenDoor { door, socket, accepting } = open;
+            drop(accepting);
+            // A connection whose event came to us is nobody's else until the next one comes.
+            take_waiting(&socket, door.get(), &self.shard, &self.roster);
         }
     }
 

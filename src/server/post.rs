@@ -9,12 +9,16 @@
 use super::Options;
 use super::doors::Entrance;
 use super::order::{Order, Voice};
+use super::sandbox::Sandbox;
 use super::worker::{self, Assignment, Ending, Pulse, Report};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
+
+/// A worker: its post, and which of those that were ever started there it is.
+pub(super) type Who = (usize, u32);
 
 /// What the supervisor hears of a worker.
 pub(super) struct Event {
@@ -70,11 +74,18 @@ pub(super) struct Post {
 /// A worker that was started.
 struct Hired {
     generation: u32,
-    /// What its thread was started with, and confined to.
-    options: Arc<Options>,
+    /// What its thread was confined to, and by which configuration.
+    confinement: Confinement,
     pulse: Arc<Pulse>,
     /// Dropping it tells the worker to stop.
     voice: Voice,
+}
+
+/// What a thread was confined to when it was started; where links led then, and not where they lead now.
+#[derive(Clone)]
+pub(super) struct Confinement {
+    pub(super) options: super::sandbox::Options,
+    pub(super) sandbox: Option<Arc<Sandbox>>,
 }
 
 /// How a post is manned.
@@ -116,7 +127,7 @@ impl Post {
         entrances: Vec<Entrance>,
         reporter: &Reporter,
     ) -> std::io::Result<()> {
-        self.worker = Some(self.hire(options, entrances, reporter)?);
+        self.worker = Some(self.hire(options, entrances, false, reporter)?);
         self.state = State::Starting;
         self.begin();
         Ok(())
@@ -130,7 +141,7 @@ impl Post {
         reporter: &Reporter,
     ) -> std::io::Result<()> {
         self.dismiss_successor();
-        self.successor = Some(self.hire(options, entrances, reporter)?);
+        self.successor = Some(self.hire(options, entrances, true, reporter)?);
         Ok(())
     }
 
@@ -138,14 +149,18 @@ impl Post {
         &mut self,
         options: &Arc<Options>,
         entrances: Vec<Entrance>,
+        is_successor: bool,
         reporter: &Reporter,
     ) -> std::io::Result<Hired> {
         let (voice, ear) = Voice::new()?;
-        let assignment = Assignment { index: self.index, cpu: self.cpu, options: options.clone(), entrances, ear };
+        let sandbox = Sandbox::of(options).map(Arc::new);
+        let confinement = Confinement { options: options.sandbox.clone(), sandbox: sandbox.clone() };
+        let (cpu, options) = (self.cpu, options.clone());
+        let assignment = Assignment { index: self.index, cpu, options, sandbox, is_successor, entrances, ear };
         self.generations += 1;
         let (index, generation) = (self.index, self.generations);
         let pulse: Arc<Pulse> = Arc::default();
-        let hired = Hired { generation, options: options.clone(), pulse: pulse.clone(), voice };
+        let hired = Hired { generation, confinement, pulse: pulse.clone(), voice };
         let last_words = LastWords { index, generation, reporter: reporter.clone(), ending: Some(Ending::Died) };
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let mut last_words = last_words;
@@ -162,9 +177,16 @@ impl Post {
         self.silent_looks = 0;
     }
 
-    /// Tells the worker in the post; gives whether there is one.
-    pub(super) fn tell(&self, order: Order) -> bool {
-        self.worker.as_ref().map(|worker| worker.voice.give(order)).is_some()
+    /// Tells the worker in the post, and gives who that is, if there is one.
+    pub(super) fn tell(&self, order: Order) -> Option<Who> {
+        let worker = self.worker.as_ref()?;
+        worker.voice.give(order);
+        Some((self.index, worker.generation))
+    }
+
+    /// Who is to take over.
+    pub(super) fn successor(&self) -> Option<Who> {
+        self.successor.as_ref().map(|successor| (self.index, successor.generation))
     }
 
     /// Whether what a worker of this generation says counts: it is the one in the post.
@@ -177,9 +199,14 @@ impl Post {
         self.successor.as_ref().is_some_and(|successor| successor.generation == generation)
     }
 
-    /// What the thread of the worker in the post was started with.
-    pub(super) fn confined_by(&self) -> Option<&Options> {
-        self.worker.as_ref().map(|worker| &*worker.options)
+    /// What the thread of the worker in the post was confined to.
+    pub(super) fn confinement(&self) -> Option<&Confinement> {
+        self.worker.as_ref().map(|worker| &worker.confinement)
+    }
+
+    /// Whether somebody is to take over.
+    pub(super) fn has_successor(&self) -> bool {
+        self.successor.is_some()
     }
 
     /// The worker in the post accepts connections.
@@ -190,22 +217,24 @@ impl Post {
         self.state = State::Serving;
     }
 
-    /// Lets the successor take over; `gone` are listeners that it does not have. Gives whether somebody was told to leave, by an
-    /// order of this number.
-    pub(super) fn relieve(&mut self, order: u64, gone: &[u16]) -> bool {
-        let Some(successor) = self.successor.take() else { return false };
-        let relieved = self.worker.replace(successor);
-        if let Some(relieved) = &relieved {
+    /// Lets the successor take over; `gone` are listeners that it does not have. Gives who was told something, by orders of this
+    /// number.
+    pub(super) fn relieve(&mut self, order: u64, gone: &[u16]) -> Vec<Who> {
+        let Some(successor) = self.successor.take() else { return Vec::new() };
+        successor.voice.give(Order::Commit { order });
+        let mut told = vec![(self.index, successor.generation)];
+        if let Some(relieved) = self.worker.replace(successor) {
             relieved.voice.give(Order::Leave { order, gone: gone.to_vec() });
             self.leaving.push(relieved.generation);
+            told.push((self.index, relieved.generation));
         }
         self.begin();
         self.succession = None;
         self.state = State::Serving;
-        relieved.is_some()
+        told
     }
 
-    /// Tells the successor to stop.
+    /// Tells the successor to stop. It has served nobody, and the sockets are the worker's as well.
     pub(super) fn dismiss_successor(&mut self) {
         let dismissed = self.successor.take();
         self.leaving.extend(dismissed.map(|successor| successor.generation));

@@ -6,9 +6,8 @@
 
 use super::admin::{Admin, Description};
 use super::doors::Entrance;
-use super::listen::{Change, Listener, Listeners};
+use super::listen::{Listener, Listeners};
 use super::logs::OpenLogs;
-use super::order::Order;
 use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
 use super::worker::{Ending, Report};
@@ -43,7 +42,6 @@ pub fn run(
         state if sandbox::is_wanting(&crew.options.sandbox) => tracing::info!("sandbox of the workers: {state}"),
         state => tracing::debug!("sandbox of the workers: {state}"),
     }
-    notes::set("sandbox of the workers", sandbox::describe(&crew.options.sandbox));
     notify::ready(&format!("serving with {} workers", crew.options.workers));
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());
@@ -65,7 +63,7 @@ pub fn run(
 }
 
 /// One line an address, once connections are accepted.
-fn announce<'a>(options: &Options, serving: impl Iterator<Item = (usize, &'a Listener)>) {
+pub(super) fn announce<'a>(options: &Options, serving: impl Iterator<Item = (usize, &'a Listener)>) {
     let workers = options.workers;
     let plural = if workers == 1 { "" } else { "s" };
     let mut out = std::io::stdout().lock();
@@ -82,33 +80,33 @@ fn announce<'a>(options: &Options, serving: impl Iterator<Item = (usize, &'a Lis
 }
 
 /// The workers, and the means to hear of them.
-struct Crew {
+pub(super) struct Crew {
     /// What is served now.
-    options: Arc<Options>,
+    pub(super) options: Arc<Options>,
     /// Its logs.
-    logs: OpenLogs,
-    listeners: Listeners,
+    pub(super) logs: OpenLogs,
+    pub(super) listeners: Listeners,
     /// Those of the options' listeners.
-    numbers: Vec<Option<u16>>,
-    admin: Admin,
-    posts: Vec<Post>,
-    events: Receiver<Event>,
-    reporter: Reporter,
+    pub(super) numbers: Vec<Option<u16>>,
+    pub(super) admin: Admin,
+    pub(super) posts: Vec<Post>,
+    pub(super) events: Receiver<Event>,
+    pub(super) reporter: Reporter,
     /// Becomes readable with each event.
-    bell: UnixStream,
-    last_look: Instant,
+    pub(super) bell: UnixStream,
+    pub(super) last_look: Instant,
     /// Orders that were given.
-    orders: u64,
+    pub(super) orders: u64,
 }
 
 /// How long all workers together may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much longer than the drain the supervisor waits for a worker to end.
-const STOP_MARGIN: Duration = Duration::from_secs(2);
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-/// How long a worker may take to do what it is told; one that is stuck is not waited for.
-const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of orders whose answers nobody waits for.
+const NOBODY_WAITS: u64 = 0;
 
 impl Crew {
     fn start(
@@ -152,13 +150,13 @@ impl Crew {
 
     /// The listeners that are open, with their sockets for this worker.
     fn entrances_of(&self, worker: usize) -> std::io::Result<Vec<Entrance>> {
-        entrances(&self.options, &self.numbers, |number| {
+        reload::entrances(&self.options, &self.numbers, |number| {
             self.listeners.get(number).map(|listener| listener.socket_of(worker)).transpose()
         })
     }
 
     /// The listeners that are open, by their positions among the options'.
-    fn serving(&self) -> impl Iterator<Item = (usize, &Listener)> {
+    pub(super) fn serving(&self) -> impl Iterator<Item = (usize, &Listener)> {
         let numbers = self.numbers.iter().enumerate();
         numbers.filter_map(|(position, number)| Some((position, self.listeners.get((*number)?)?)))
     }
@@ -189,7 +187,7 @@ impl Crew {
     }
 
     /// Waits for a signal, an event, or the time to pass.
-    fn wait(&self, signals: &Signals, time: Duration) {
+    pub(super) fn wait(&self, signals: &Signals, time: Duration) {
         let timeout = Timespec::try_from(time).ok();
         let mut wakers = [
             PollFd::from_borrowed_fd(signals.descriptor(), PollFlags::IN),
@@ -213,15 +211,17 @@ impl Crew {
     }
 
     /// Does what an event asks for that nobody waits for in particular.
-    fn take(&mut self, Event { index, generation, news }: Event) {
+    pub(super) fn take(&mut self, Event { index, generation, news }: Event) {
         let post = &mut self.posts[index];
         match news {
             News::Told(Report::Ready) if post.is_successor(generation) => {
                 // Nobody waits for its answer.
-                post.relieve(0, &[]);
+                post.relieve(NOBODY_WAITS, &[]);
                 tracing::info!("worker {index} was relieved by one that may read the new document root");
             }
-            News::Told(Report::Ready) => post.ready(),
+            News::Told(Report::Ready) if post.is_current(generation) => post.ready(),
+            // Of one who was told to end before.
+            News::Told(Report::Ready) => {}
             News::Told(Report::Outgrown) => {
                 if post.may_succeed(generation) {
                     self.start_successor(index);
@@ -250,7 +250,7 @@ impl Crew {
         let prepared = read().and_then(|options| {
             reload::prepare(&self.options, &self.listeners, &self.admin, options).map_err(|error| error.to_string())
         });
-        let outcome = prepared.and_then(|prepared| self.change_to(prepared, signals));
+        let outcome = prepared.and_then(|prepared| reload::change_to(self, prepared, signals));
         counters::process().count_reload(outcome.is_ok());
         match outcome {
             Ok(()) => {
@@ -267,146 +267,11 @@ impl Crew {
         }
     }
 
-    fn change_to(&mut self, prepared: reload::Prepared, signals: &Signals) -> Result<(), String> {
-        let reload::Prepared { options, change, logs, admin } = prepared;
-        // What a thread was once confined to, it stays confined to.
-        let fits = self.posts.iter().filter_map(Post::confined_by).all(|running| reload::fits(running, &options));
-        let outcome = if fits {
-            self.prepare_workers(&options, &change, signals)
-        } else {
-            self.prepare_successors(&options, &change, signals)
-        };
-        if let Err(why) = outcome {
-            self.tell_all(&|| Order::Abandon);
-            self.posts.iter_mut().for_each(Post::dismiss_successor);
-            return Err(why);
-        }
-        let opened: Vec<u16> = change.opened().map(|(number, _)| number).collect();
-        if let Err(StartError(why)) = logs.take_effect() {
-            tracing::warn!("{why}; messages go where they went");
-        }
-        self.logs = logs;
-        self.options = options;
-        self.numbers.clone_from(&change.numbers);
-        // The workers hold copies of what is gone: its sockets listen until they have taken what waits there.
-        let gone = self.listeners.apply(change);
-        self.orders += 1;
-        let order = self.orders;
-        let told = if fits {
-            self.tell_all(&|| Order::Commit { order })
-        } else {
-            let relieve = |post: &mut Post| post.relieve(order, &gone).then_some(post.index);
-            self.posts.iter_mut().filter_map(relieve).collect()
-        };
-        if let Err(why) = self.hear_of(told, signals) {
-            tracing::warn!("{why}; it changes as soon as it does");
-        }
-        self.admin.change_to(admin);
-        self.describe();
-        let is_new = |position: usize| self.numbers[position].is_some_and(|number| opened.contains(&number));
-        announce(&self.options, self.serving().filter(|(position, _)| is_new(*position)));
-        Ok(())
-    }
-
     /// Tells whoever looks in what is served.
-    fn describe(&self) {
+    pub(super) fn describe(&self) {
+        notes::set("sandbox of the workers", sandbox::describe(&self.options.sandbox));
         let listeners = self.serving().map(|(_, listener)| listener.bound.to_string()).collect();
         self.admin.describe(Description { listeners, ..self.options.describe() });
-    }
-
-    /// Gives an order to all workers in their posts, and gives their numbers.
-    fn tell_all(&self, order: &dyn Fn() -> Order) -> Vec<usize> {
-        self.posts.iter().filter(|post| post.tell(order())).map(|post| post.index).collect()
-    }
-
-    /// Has all workers that live prepare, and waits for them.
-    fn prepare_workers(&mut self, options: &Arc<Options>, change: &Change, signals: &Signals) -> Result<(), String> {
-        self.orders += 1;
-        let mut waiting = Vec::new();
-        for post in &self.posts {
-            let entrances =
-                entrances(options, &change.numbers, |number| change.socket_of(number, post.index)).map_err(unshared)?;
-            if post.tell(Order::Prepare { order: self.orders, options: options.clone(), entrances }) {
-                waiting.push(post.index);
-            }
-        }
-        self.hear_of(waiting, signals)
-    }
-
-    /// Waits until all of these workers have done what they were told last.
-    fn hear_of(&mut self, mut waiting: Vec<usize>, signals: &Signals) -> Result<(), String> {
-        let mut outcome = Ok(());
-        self.wait_for(signals, &mut waiting, |crew, event| {
-            let Event { index, generation, news } = event;
-            match news {
-                News::Told(Report::Done { order, answer }) if order == crew.orders => {
-                    if let Err(why) = answer {
-                        outcome = Err(format!("worker {index}: {why}"));
-                    }
-                    Some(index)
-                }
-                News::Ended(ending) => {
-                    // Whoever it was, it is not waited for.
-                    crew.take(Event { index, generation, news: News::Ended(ending) });
-                    Some(index)
-                }
-                news => {
-                    crew.take(Event { index, generation, news });
-                    None
-                }
-            }
-        })?;
-        outcome
-    }
-
-    /// Starts successors with all that is to be served, and waits until they accept connections.
-    fn prepare_successors(&mut self, options: &Arc<Options>, change: &Change, signals: &Signals) -> Result<(), String> {
-        for index in 0..self.posts.len() {
-            let entrances = entrances(options, &change.numbers, |number| match self.listeners.get(number) {
-                Some(listener) => listener.socket_of(index).map(Some),
-                None => change.socket_of(number, index),
-            });
-            let entrances = entrances.map_err(unshared)?;
-            let started = self.posts[index].start_successor(options, entrances, &self.reporter);
-            started.map_err(|error| format!("worker {index} cannot be relieved: {error}"))?;
-        }
-        let mut waiting: Vec<usize> = (0..self.posts.len()).collect();
-        let mut outcome = Ok(());
-        self.wait_for(signals, &mut waiting, |crew, event| {
-            let Event { index, generation, news } = event;
-            if !crew.posts[index].is_successor(generation) {
-                crew.take(Event { index, generation, news });
-                return None;
-            }
-            if let News::Ended(ending) = news {
-                outcome = Err(format!("worker {index}: its successor could not start; the log says why"));
-                crew.posts[index].ended(generation, ending);
-            }
-            Some(index)
-        })?;
-        outcome
-    }
-
-    /// Hands each event to `settles`, until that has named all that are waited for, or time is up.
-    fn wait_for(
-        &mut self,
-        signals: &Signals,
-        waiting: &mut Vec<usize>,
-        mut settles: impl FnMut(&mut Crew, Event) -> Option<usize>,
-    ) -> Result<(), String> {
-        let deadline = Instant::now() + ORDER_TIMEOUT;
-        while !waiting.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(format!("worker {} does not answer", waiting[0]));
-            }
-            self.wait(signals, left);
-            while let Ok(event) = self.events.try_recv() {
-                let settled = settles(self, event);
-                waiting.retain(|index| Some(*index) != settled);
-            }
-        }
-        Ok(())
     }
 
     /// Replaces the dead, and looks for heartbeats when it is time to.
@@ -465,24 +330,6 @@ impl Crew {
             }
         }
     }
-}
-
-/// The options' listeners as a worker is told of them, with the sockets that `socket_of` gives for their numbers.
-fn entrances(
-    options: &Options,
-    numbers: &[Option<u16>],
-    socket_of: impl Fn(u16) -> std::io::Result<Option<socket2::Socket>>,
-) -> std::io::Result<Vec<Entrance>> {
-    let mut entrances = Vec::new();
-    for ((position, listen), number) in (0..).zip(&options.listen).zip(numbers) {
-        let Some(number) = *number else { continue };
-        entrances.push(Entrance { position, number, is_proxied: listen.is_proxied, socket: socket_of(number)? });
-    }
-    Ok(entrances)
-}
-
-fn unshared(error: std::io::Error) -> String {
-    format!("a listening socket cannot be shared: {error}")
 }
 
 /// The CPUs that this process may run on; never empty.

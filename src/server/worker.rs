@@ -50,6 +50,10 @@ pub struct Assignment {
     pub cpu: usize,
     /// What it serves, and within which bounds.
     pub options: Arc<Options>,
+    /// What it may reach, as it was found when it was started; none where it is not confined.
+    pub sandbox: Option<Arc<Sandbox>>,
+    /// It serves when it is told to commit, and not before: another still does.
+    pub is_successor: bool,
     /// Its listeners, all with their sockets.
     pub entrances: Vec<Entrance>,
     /// By which it hears of changes, and of its end.
@@ -59,7 +63,7 @@ pub struct Assignment {
 /// What a worker reports.
 #[derive(Debug)]
 pub enum Report {
-    /// Connections are accepted.
+    /// Connections are accepted; or they could be, where it is a successor.
     Ready,
     /// A document root is another than the worker's sandbox allows it to read; told about once a second, as long as it is so.
     Outgrown,
@@ -103,7 +107,7 @@ pub fn run(assignment: Assignment, pulse: &Pulse, report: impl Fn(Report) + Clon
     // Dropped behind the executor, also by a panic: the last lines are those of the connections that end with it.
     let _last_lines = LastLines;
     // Before there is an executor: the threads of its pool have what this thread has.
-    let confined = match Sandbox::of(&assignment.options).map_or(Ok(false), |sandbox| sandbox.enter()) {
+    let confined = match assignment.sandbox.as_ref().map_or(Ok(false), |sandbox| sandbox.enter()) {
         Ok(confined) => confined,
         Err(why) => return Ending::Failed(why),
     };
@@ -169,7 +173,7 @@ async fn work(
     report: impl Fn(Report) + Clone + 'static,
     confined: bool,
 ) -> Result<Ending, String> {
-    let Assignment { index, options, mut entrances, ear, .. } = assignment;
+    let Assignment { index, options, is_successor, entrances, ear, .. } = assignment;
     let shard = Rc::new(Shard::new(options.shard.head_limits));
     let roster = Roster::new(options.connection_limits);
     // It ends with the executor.
@@ -185,13 +189,12 @@ async fn work(
     };
     let mut house = spawn(keep_house(shard.clone(), outgrown));
     let doors = Doors::new(shard.clone(), roster.clone());
-    let prepared = doors.prepare(&mut entrances)?;
-    let service = Rc::new(Service::open(&options.shard)?);
-    let worker =
-        Worker { shard, roster, doors, drain_timeout: Cell::new(options.drain_timeout), relieved: Cell::default() };
-    worker.serve(&options, &service, &entrances, prepared);
-    // A reload puts others in their place, and then they are to end.
-    drop((options, service));
+    let drain_timeout = Cell::new(options.drain_timeout);
+    let worker = Worker { shard, roster, doors, drain_timeout, ready: Cell::default(), relieved: Cell::default() };
+    worker.ready.set(Some(worker.prepare(options, entrances)?));
+    if !is_successor {
+        worker.commit();
+    }
     report(Report::Ready);
 
     // What is raced against the stop never ends by itself; if it panics, the worker dies of it, so
@@ -203,12 +206,8 @@ async fn work(
     let died = life.catch_unwind().await.is_err();
     house.cancel().await;
     if died {
-        // The engine would forget the tasks of a thread that unwinds, with their sockets open, and
-        // their clients would wait for nothing.
         doors.abandon();
-        roster.abort();
-        within(ABORT_TIMEOUT, emptied(roster)).await;
-        roster.abandon();
+        end_all(roster).await;
         return Ok(Ending::Died);
     }
 
@@ -226,10 +225,19 @@ async fn work(
     if !beat_until(&worker, pulse, drained).await {
         let cut = roster.len();
         tracing::warn!("worker {index}: {cut} connections did not finish in time and were cut");
+        end_all(roster).await;
     }
     // What the pool is still about would find nobody to give its result to, and its thread would panic.
     within(POOL_TIMEOUT, quiet()).await;
     Ok(Ending::Stopped)
+}
+
+/// Ends what connections there are. The engine would forget the tasks of a thread that ends or unwinds, with their sockets open,
+/// and their clients would wait for nothing.
+async fn end_all(roster: &Roster) {
+    roster.abort();
+    within(ABORT_TIMEOUT, emptied(roster)).await;
+    roster.abandon();
 }
 
 /// What a worker is made of.
@@ -238,6 +246,8 @@ struct Worker {
     roster: Rc<Roster>,
     doors: Doors,
     drain_timeout: Cell<Duration>,
+    /// What it was told to prepare.
+    ready: Cell<Option<Ready>>,
     /// Another has taken over.
     relieved: Cell<bool>,
 }
@@ -255,7 +265,6 @@ impl Worker {
     async fn obey(&self, ear: Ear, report: &impl Fn(Report)) {
         // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
         let mut bell = unsafe { UnixStream::from_raw_fd(ear.bell.into_raw_fd()) };
-        let mut ready = None;
         while matches!(bell.read(&mut [0; 8]).await, Ok(1..)) {
             while let Ok(order) = ear.orders.try_recv() {
                 match order {
@@ -263,15 +272,13 @@ impl Worker {
                         let outcome = self.prepare(options, entrances);
                         let answer = outcome.as_ref().map(drop).map_err(Clone::clone);
                         report(Report::Done { order, answer });
-                        ready = outcome.ok();
+                        self.ready.set(outcome.ok());
                     }
                     Order::Commit { order } => {
-                        if let Some(Ready { options, service, entrances, prepared }) = ready.take() {
-                            self.serve(&options, &service, &entrances, prepared);
-                        }
+                        self.commit();
                         report(Report::Done { order, answer: Ok(()) });
                     }
-                    Order::Abandon => ready = None,
+                    Order::Abandon => self.ready.set(None),
                     Order::Leave { order, gone } => {
                         // Whoever took over goes on listening, on the same sockets.
                         self.doors.leave(&gone);
@@ -292,13 +299,14 @@ impl Worker {
         Ok(Ready { options, service, entrances, prepared })
     }
 
-    /// Serves this from the next request on.
-    fn serve(&self, options: &Options, service: &Rc<Service>, entrances: &[Entrance], prepared: Prepared) {
+    /// Serves what is ready, if something is, from the next request on.
+    fn commit(&self) {
+        let Some(Ready { options, service, entrances, prepared }) = self.ready.take() else { return };
         self.roster.set_limits(options.connection_limits);
         counters::process().connections_max.set(options.connection_limits.connections_max.into());
         self.drain_timeout.set(options.drain_timeout);
-        self.shard.serve(service, entrances.iter().map(|entrance| (entrance.position, entrance.number)));
-        self.doors.open(entrances, prepared);
+        self.shard.serve(&service, entrances.iter().map(|entrance| (entrance.position, entrance.number)));
+        self.doors.open(&entrances, prepared);
     }
 }
 
@@ -447,19 +455,24 @@ pub(super) async fn accept(
 /// Serves a connection in a task of its own; a panic in it ends there.
 fn start(stream: Stream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
     counters::here().accepted.add(1);
-    let serving = fault::in_connection(connection::serve(stream, door, shard.clone(), roster.clone()));
+    let serving = fault::in_connection(connection::serve(stream, door, shard.clone(), roster));
     // The panic hook has told of a panic; there is nothing left to do about it.
     spawn(serving).detach();
+}
+
+/// Takes what waits in the queue of a socket.
+pub(super) fn take_waiting(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+    let listener = socket.try_clone().and_then(Listener::new);
+    while let Some(stream) = listener.as_ref().ok().and_then(|listener| listener.accept_now().ok()) {
+        start(stream, door, shard, roster);
+    }
 }
 
 /// Takes what waits in the queue of a socket, for closing it would reset those clients, and stops
 /// listening. A close alone would come late: a ring may still hold the socket, the kernel takes
 /// rings down in its own time, and until then clients would queue where nobody accepts.
 pub(super) fn stop_listening(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
-    let listener = socket.try_clone().and_then(Listener::new);
-    while let Some(stream) = listener.as_ref().ok().and_then(|listener| listener.accept_now().ok()) {
-        start(stream, door, shard, roster);
-    }
+    take_waiting(socket, door, shard, roster);
     // It can only fail on a socket that does not listen any more.
     let _ = socket.shutdown(Shutdown::Read);
 }

@@ -5,7 +5,7 @@
 use crate::harness::server::Setup;
 use crate::harness::site::write;
 use crate::harness::{Client, Fault, HANG, Method, Server, Site, eventually};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -345,6 +345,72 @@ fn what_needs_a_restart_is_said_and_the_rest_taken() {
     changing.server.wait_for_log("`workers` is 2 until the server is restarted");
     changing.server.wait_for_log("reloaded in");
     assert_eq!(changing.server.get("/a.txt").field("X-Generation"), Some("2"));
+}
+
+/// Successors have copies of the workers' sockets: one that was told to end before it served shut them down for both, and
+/// the server listened on, to nobody.
+#[test]
+fn a_refused_reload_leaves_every_listener_as_it_was() {
+    let (site, other) = (Site::new(), Site::new());
+    site.file("a.txt", "of the first root");
+    other.file("a.txt", "of the second root");
+    let socket = site.outside().join("socket");
+    let text = |site: &Site, address: &str| {
+        format!("listen = ['{address}', 'unix:{}']\nroot = '{}'\n", socket.display(), site.root().display())
+    };
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut changing = Changing::start(&site, &text(&site, &address));
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let unlimited = Rlimit { current: hard, maximum: hard };
+    // From too few for any successor to enough for all.
+    for room in (4..).step_by(3) {
+        let open: Vec<_> = changing.server.descriptors().iter().map(|descriptor| descriptor.number).collect();
+        let beyond = (0..).filter(|number| !open.contains(number)).nth(room).expect("numbers have no end");
+        let limit = Rlimit { current: Some(u64::from(beyond)), maximum: hard };
+        prlimit(Some(changing.server.pid()), Resource::Nofile, limit).expect("it is our child");
+        changing.change(&text(&other, &address));
+        let count = |what: &str| changing.server.log().matches(what).count();
+        eventually("an answer", || count("reloaded in") + count("the reload is refused") > changing.refused);
+        prlimit(Some(changing.server.pid()), Resource::Nofile, unlimited).expect("it is our child");
+        if count("reloaded in") > 0 {
+            break;
+        }
+        changing.refused += 1;
+        // The kernel gives each worker some.
+        for _ in 0..24 {
+            assert_eq!(changing.server.get("/a.txt").content, b"of the first root");
+            assert_eq!(Client::connect_unix(&socket).get("/a.txt").content, b"of the first root");
+        }
+    }
+    assert!(changing.refused >= 3, "{}", changing.server.log());
+    for _ in 0..24 {
+        assert_eq!(changing.server.get("/a.txt").content, b"of the second root");
+    }
+}
+
+/// The way in which most sites are deployed: a link is switched, and a key changed, and then comes the signal. The sandbox was
+/// asked where the link leads now, and not where it led when the threads were confined.
+#[test]
+fn a_root_that_was_switched_a_moment_ago_is_no_reason_to_refuse() {
+    let site = Site::new();
+    for release in ["r1", "r2"] {
+        std::fs::create_dir(site.outside().join(release)).expect("a directory of this test");
+        write(&site.outside().join(release).join("a.txt"), release);
+    }
+    let current = site.outside().join("current");
+    std::os::unix::fs::symlink("r1", &current).expect("a link of this test");
+    let address = format!("127.0.0.1:{}", free_port());
+    let text = |more: &str| format!("listen = ['{address}']\nroot = '{}'\n{more}\n", current.display());
+    let mut changing = Changing::start(&site, &text(""));
+    assert_eq!(changing.server.get("/a.txt").content, b"r1");
+    let new = site.outside().join("new");
+    std::os::unix::fs::symlink("r2", &new).expect("a link of this test");
+    std::fs::rename(&new, &current).expect("it is there");
+    changing.change_to(&text("headers = [{ set = { X-Generation = '2' } }]"));
+    for _ in 0..16 {
+        let response = changing.server.get("/a.txt");
+        assert_eq!((response.content.as_slice(), response.field("X-Generation")), (&b"r2"[..], Some("2")));
+    }
 }
 
 /// What systemd hears, in order: a unit of `Type=notify-reload` waits for it.
