@@ -103,7 +103,7 @@ pub(super) struct Crew {
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much longer than the drain the supervisor waits for a worker to end.
-const STOP_MARGIN: Duration = Duration::from_secs(5);
+const STOP_MARGIN: Duration = Duration::from_secs(4);
 
 /// The number of orders whose answers nobody waits for.
 const NOBODY_WAITS: u64 = 0;

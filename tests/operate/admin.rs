@@ -170,7 +170,7 @@ fn a_reload_moves_the_door() {
     write(&[&second, Path::new("/no/such/directory/socket")]);
     server.signal(Signal::HUP);
     eventually("the refusal", || Metrics::of(&second).count("otus_httpd_reloads_total", "result=\"failed\"") == 1);
-    assert!(server.log().contains("its directory does not exist"), "{}", server.log());
+    server.wait_for_log("its directory does not exist");
     assert_eq!(ask(&second, "/ready").status, 200);
 }
 
