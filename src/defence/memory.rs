@@ -1,7 +1,8 @@
 //! How near the limit of memory is that the process's control group has: looked at once a second, by a thread of its own.
 //!
-//! What counts is what the kernel cannot take back by itself: use less the pages of files, which it drops when it needs them. A group that
-//! only holds the page cache of what was read is full all the time, and nothing is wrong with it.
+//! What counts is what the kernel cannot take back by itself: use less the pages of files, and less what it remembers of names and files
+//! (reclaimable slab), which it drops when it needs the room. A group that only holds the page cache of what was read is full all the time,
+//! and so is one that was asked for very many names that do not exist: nothing is wrong with either.
 //!
 //! Order: [`watch`] finds the groups, own and outer ones, of version 2 or 1, and opens their files · each second the worst of them gives the
 //! [`Level`], which workers read from one number.
@@ -75,6 +76,8 @@ struct Use {
     limit_bytes: u64,
     /// In hundredths of a percent of the time.
     stalled: u64,
+    /// [`Level::Short`] where some of it may be what the kernel can take back: nobody is turned away for that.
+    level_max: Level,
 }
 
 impl Use {
@@ -83,12 +86,13 @@ impl Use {
     }
 
     fn level(&self) -> Level {
-        match self.percent() {
+        let level = match self.percent() {
             SCARCE_PERCENT.. => Level::Scarce,
             SHORT_PERCENT.. => Level::Short,
             _ if self.stalled > STALLED_MAX => Level::Short,
             _ => Level::Ample,
-        }
+        };
+        level.min(self.level_max)
     }
 }
 
@@ -98,8 +102,30 @@ struct Group {
     used: File,
     statistics: File,
     pressure: Option<File>,
-    /// The lines of `statistics` that count pages of files.
-    of_files: [&'static str; 2],
+    /// The lines of `statistics` that count what the kernel can take back.
+    reclaimable: &'static [&'static str],
+    slab: Slab,
+}
+
+/// Where a group says how much the kernel remembers of names and files.
+enum Slab {
+    /// Among what is `reclaimable`.
+    InStatistics,
+    /// In a file for all that the kernel holds for the group, most of which is that (version 1).
+    InFile(File),
+    /// Nowhere (version 1).
+    Unknown,
+}
+
+impl Slab {
+    /// What this adds to the lines of the statistics.
+    fn look(&self) -> Option<u64> {
+        match self {
+            Slab::InStatistics => Some(0),
+            Slab::InFile(file) => read(file)?.trim().parse().ok(),
+            Slab::Unknown => None,
+        }
+    }
 }
 
 /// A limit above this is none (version 1 says it so).
@@ -110,9 +136,12 @@ impl Group {
         let limits = self.limits.iter().filter_map(|limit| read(limit)?.trim().parse().ok());
         let limit_bytes = limits.filter(|limit| *limit < LIMIT_BYTES_MAX).min()?;
         let used: u64 = read(&self.used)?.trim().parse().ok()?;
-        let of_files = bytes_of_files(&read(&self.statistics)?, &self.of_files);
+        let reclaimable = sum_of(&read(&self.statistics)?, self.reclaimable);
+        let slab = self.slab.look();
+        let level_max = if slab.is_some() { Level::Scarce } else { Level::Short };
         let stalled = self.pressure.as_ref().and_then(|file| stalled(&read(file)?)).unwrap_or(0);
-        Some(Use { used_bytes: used.saturating_sub(of_files), limit_bytes, stalled })
+        let used_bytes = used.saturating_sub(reclaimable).saturating_sub(slab.unwrap_or(0));
+        Some(Use { used_bytes, limit_bytes, stalled, level_max })
     }
 }
 
@@ -146,7 +175,8 @@ fn open_version_2(group: &Path) -> Option<Group> {
         used: open("memory.current")?,
         statistics: open("memory.stat")?,
         pressure: open("memory.pressure"),
-        of_files: ["active_file", "inactive_file"],
+        reclaimable: &["active_file", "inactive_file", "slab_reclaimable"],
+        slab: Slab::InStatistics,
     })
 }
 
@@ -157,7 +187,8 @@ fn open_version_1(group: &Path) -> Option<Group> {
         used: open("memory.usage_in_bytes")?,
         statistics: open("memory.stat")?,
         pressure: None,
-        of_files: ["total_active_file", "total_inactive_file"],
+        reclaimable: &["total_active_file", "total_inactive_file"],
+        slab: open("memory.kmem.usage_in_bytes").map_or(Slab::Unknown, Slab::InFile),
     })
 }
 
@@ -168,7 +199,7 @@ fn read(file: &File) -> Option<String> {
     std::str::from_utf8(&buffer[..count]).ok().map(str::to_owned)
 }
 
-fn bytes_of_files(statistics: &str, names: &[&str]) -> u64 {
+fn sum_of(statistics: &str, names: &[&str]) -> u64 {
     let lines = statistics.lines().filter_map(|line| line.split_once(' '));
     lines.filter(|(name, _)| names.contains(name)).filter_map(|(_, bytes)| bytes.trim().parse::<u64>().ok()).sum()
 }
@@ -228,16 +259,67 @@ mod tests {
             (10, 10_00, Level::Ample),
             (10, 10_01, Level::Short),
         ] {
-            assert_eq!(Use { used_bytes, limit_bytes: 1000, stalled }.level(), expected, "{used_bytes} {stalled}");
+            let one = Use { used_bytes, limit_bytes: 1000, stalled, level_max: Level::Scarce };
+            assert_eq!(one.level(), expected, "{used_bytes} {stalled}");
+            let uncertain = Use { level_max: Level::Short, ..one };
+            assert_eq!(uncertain.level(), expected.min(Level::Short), "{used_bytes} {stalled}");
         }
-        assert_eq!(Use { used_bytes: u64::MAX, limit_bytes: 0, stalled: 0 }.level(), Level::Scarce);
+        let unlimited = Use { used_bytes: u64::MAX, limit_bytes: 0, stalled: 0, level_max: Level::Scarce };
+        assert_eq!(unlimited.level(), Level::Scarce);
+    }
+
+    /// Who asks for very many names that do not exist fills the group with what the kernel remembers of them.
+    #[test]
+    fn names_that_the_kernel_remembers_are_not_in_use() {
+        let files_of_version_2 = |slab: u64| {
+            vec![
+                ("memory.max", "1000".to_owned()),
+                ("memory.high", "max".to_owned()),
+                ("memory.current", "990".to_owned()),
+                (
+                    "memory.stat",
+                    format!("active_file 30\ninactive_file 20\nslab_reclaimable {slab}\nslab_unreclaimable 9\n"),
+                ),
+            ]
+        };
+        let files_of_version_1 = |kernel: Option<u64>| {
+            let mut files = vec![
+                ("memory.limit_in_bytes", "1000\n".to_owned()),
+                ("memory.usage_in_bytes", "990\n".to_owned()),
+                ("memory.stat", "active_file 1\ntotal_active_file 30\ntotal_inactive_file 20\n".to_owned()),
+            ];
+            files.extend(kernel.map(|bytes| ("memory.kmem.usage_in_bytes", format!("{bytes}\n"))));
+            files
+        };
+        type Open = fn(&Path) -> Option<Group>;
+        let (version_1, version_2): (Open, Open) = (open_version_1, open_version_2);
+        let directory = std::env::temp_dir().join(format!("otus-memory-{}", std::process::id()));
+        for (number, (open, files, used_bytes, level)) in [
+            (version_2, files_of_version_2(800), 140, Level::Ample),
+            (version_2, files_of_version_2(0), 940, Level::Scarce),
+            (version_1, files_of_version_1(Some(800)), 140, Level::Ample),
+            (version_1, files_of_version_1(Some(0)), 940, Level::Scarce),
+            (version_1, files_of_version_1(None), 940, Level::Short),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let group = directory.join(number.to_string());
+            std::fs::create_dir_all(&group).expect("a temporary directory");
+            for (name, text) in files {
+                std::fs::write(group.join(name), text).expect("a temporary file");
+            }
+            let use_now = open(&group).and_then(|group| group.look()).expect("the group has a limit");
+            assert_eq!((use_now.used_bytes, use_now.level()), (used_bytes, level), "{number}");
+        }
+        let _ = std::fs::remove_dir_all(directory);
     }
 
     #[test]
     fn what_the_kernel_says_is_read() {
         let statistics = "anon 5\nfile 70\nactive_file 30\ninactive_file 20\nshmem 20\n";
-        assert_eq!(bytes_of_files(statistics, &["active_file", "inactive_file"]), 50);
-        assert_eq!(bytes_of_files("", &["active_file"]), 0);
+        assert_eq!(sum_of(statistics, &["active_file", "inactive_file"]), 50);
+        assert_eq!(sum_of("", &["active_file"]), 0);
         for (text, expected) in [
             ("some avg10=2.00 avg60=0.00\nfull avg10=1.50 avg60=0.00 avg300=0.00 total=1\n", Some(150)),
             ("some avg10=2.00\n", None),

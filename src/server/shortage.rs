@@ -4,7 +4,7 @@
 //! A worker keeps some descriptors in reserve. When accept(2) fails for want of one, and no idle connection can make room, one of them is
 //! given up so that the newcomer can be answered, and taken again behind it.
 //!
-//! Invariant: whatever fails, the log tells of an episode once, and when it is over.
+//! Invariant: whatever is short, the log tells of an episode once, and when it is over; the failure of one connection is none.
 
 use super::worker::spawn;
 use crate::connection::{self, Door, roster::Roster};
@@ -67,14 +67,31 @@ impl Reserve {
         roster: &Rc<Roster>,
     ) -> Next {
         match Errno::from_io_error(error) {
-            // One client's own failure.
-            Some(Errno::CONNABORTED | Errno::PROTO | Errno::INTR | Errno::AGAIN) => return Next::GoOn,
+            Some(Errno::CONNABORTED | Errno::INTR | Errno::AGAIN) => return Next::GoOn,
+            // One client's failure, or that of the network to it, which accept(2) passes on and says to treat like EAGAIN.
+            Some(
+                Errno::NETDOWN
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH
+                | Errno::PERM,
+            ) => return Next::GoOn,
             // It fails for want of a descriptor also where nobody waits.
             Some(Errno::MFILE | Errno::NFILE) if !listener.has_waiting() => return Next::GoOn,
             Some(Errno::MFILE | Errno::NFILE) => {}
-            _ => {
+            // To end idle connections would not help at once: the kernel takes its time to free what they have.
+            Some(Errno::NOMEM | Errno::NOBUFS) => {
                 counters::here().accept_errors.add(1);
                 tell_of(error);
+                return Next::Rest(PAUSE);
+            }
+            _ => {
+                counters::here().accept_errors.add(1);
+                tracing::debug!("a connection cannot be accepted: {error}");
                 return Next::Rest(PAUSE);
             }
         }
@@ -141,15 +158,70 @@ pub(super) fn look_after(shard: &Shard, roster: &Roster) {
     if let Some(refused) = episode::CONNECTIONS.end(now) {
         tracing::info!("there is room for connections again, after {refused} were turned away");
     }
-    if roster.crowd_is_gone() {
-        heap::give_back();
-    }
     let level = memory::level();
     shard.fit_into_memory(level >= Level::Short);
-    if level >= Level::Short {
+    let is_due = heap::is_due(level, now);
+    if roster.crowd_is_gone() || is_due {
         heap::give_back();
     }
     if level == Level::Scarce {
         roster.shed((roster.len() / SHED_PART).max(SHED_MIN));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::roster::Limits;
+    use crate::http::request::HeadLimits;
+    use std::net::TcpListener;
+
+    /// What a firewall or a route does to one client paused the accept loop, and was told as a shortage of descriptors.
+    #[test]
+    fn only_a_shortage_is_told_as_one() {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        socket.set_nonblocking(true).expect("it is open");
+        let listener = Listener::new(socket).expect("epoll works");
+        let head_limits = HeadLimits { head_bytes_max: 1024, target_bytes_max: 512, field_lines_max: 10 };
+        let shard = Rc::new(Shard::new(head_limits));
+        let roster = Roster::new(Limits {
+            head_seconds: 1,
+            idle_seconds: 1,
+            send_seconds: 1,
+            disk_seconds: 1,
+            linger_seconds: 1,
+            head_bytes_per_second_min: 0,
+            send_bytes_per_second_min: 0,
+            requests_max: 0,
+            connections_max: 0,
+            connections_of_client_max: 0,
+        });
+        let reserve = Reserve::new();
+        let door = Door { listener: 0, is_proxied: false };
+        let rest = || Next::Rest(PAUSE);
+        for (errno, expected, is_shortage) in [
+            (Errno::CONNABORTED, Next::GoOn, false),
+            (Errno::NETDOWN, Next::GoOn, false),
+            (Errno::PROTO, Next::GoOn, false),
+            (Errno::NOPROTOOPT, Next::GoOn, false),
+            (Errno::HOSTDOWN, Next::GoOn, false),
+            (Errno::NONET, Next::GoOn, false),
+            (Errno::HOSTUNREACH, Next::GoOn, false),
+            (Errno::OPNOTSUPP, Next::GoOn, false),
+            (Errno::NETUNREACH, Next::GoOn, false),
+            (Errno::PERM, Next::GoOn, false),
+            // Nobody waits.
+            (Errno::MFILE, Next::GoOn, false),
+            (Errno::NFILE, Next::GoOn, false),
+            (Errno::NOMEM, rest(), true),
+            (Errno::NOBUFS, rest(), true),
+            (Errno::ACCESS, rest(), false),
+            (Errno::BADF, rest(), false),
+        ] {
+            let next = reserve.failed(&errno.into(), &listener, door, &shard, &roster);
+            assert_eq!(next, expected, "{errno}");
+            let told = episode::DESCRIPTORS.end(Instant::now() + Duration::from_secs(60));
+            assert_eq!(told.is_some(), is_shortage, "{errno}");
+        }
     }
 }

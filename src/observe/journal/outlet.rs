@@ -64,6 +64,9 @@ enum Nature {
 /// Bytes that wait for a destination at most, before lines are dropped.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
+/// What is kept of the room for them when nothing waits any more.
+const WAITING_BYTES_KEPT: usize = 64 << 10;
+
 /// How often a destination that is not there is tried.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -99,18 +102,18 @@ impl State {
             let lines = if is_entry { vec![bytes] } else { lines_of(bytes).collect() };
             return self.send(destination, &lines, is_entry, about, priority);
         }
-        self.go_on(destination);
+        let lost = self.go_on(destination);
         if self.waiting_bytes() == 0 {
             let count = self.push(bytes);
             self.note_torn(&bytes[..count]);
             self.waiting.extend_from_slice(&bytes[count..]);
-            return 0;
+            return lost;
         }
         if self.waiting_bytes() + bytes.len() > WAITING_BYTES_MAX {
-            return lines;
+            return lost + lines;
         }
         self.waiting.extend_from_slice(bytes);
-        0
+        lost
     }
 
     /// Writes what waits; gives the number of lines that are lost.
@@ -128,11 +131,22 @@ impl State {
         self.note_torn(&waiting[self.written..self.written + count]);
         self.waiting = waiting;
         self.written += count;
+        self.forget_written();
+        lost
+    }
+
+    /// Frees what was written. With a reader that is always a little too slow, there never is a moment in which nothing waits.
+    fn forget_written(&mut self) {
         if self.waiting_bytes() == 0 {
             self.waiting.clear();
+            self.waiting.shrink_to(WAITING_BYTES_KEPT);
+            self.written = 0;
+        } else if self.written >= WAITING_BYTES_MAX / 2 {
+            // Not sooner: what waits behind it is moved.
+            self.waiting.drain(..self.written);
+            self.waiting.shrink_to(WAITING_BYTES_MAX);
             self.written = 0;
         }
-        lost
     }
 
     /// Whether something waits to be written.
@@ -145,27 +159,33 @@ impl State {
         self.trouble
     }
 
-    /// Lets go of the file, and opens what has its name now. The rest of a torn line still goes to the old one.
-    pub(super) fn reopen(&mut self, destination: &Destination) -> Result<(), Error> {
+    /// Lets go of the file, and opens what has its name now. The rest of a torn line still goes to the old one. Gives the number
+    /// of lines that are lost, too.
+    pub(super) fn reopen(&mut self, destination: &Destination) -> (u64, Result<(), Error>) {
         match destination {
-            Destination::Stdout | Destination::Stderr => return Ok(()),
+            Destination::Stdout | Destination::Stderr => return (0, Ok(())),
             Destination::File(_) => {}
             // A daemon that was started anew has another socket.
             Destination::Syslog(_) | Destination::Journald(_) => self.outlet = None,
         }
-        self.go_on(destination);
-        let outlet = Outlet::open(destination)?;
+        let mut lost = self.go_on(destination);
+        let outlet = match Outlet::open(destination) {
+            Ok(outlet) => outlet,
+            Err(error) => return (lost, Err(error)),
+        };
         if let Some(old) = self.outlet.replace(outlet) {
             if self.torn {
                 let end = memchr::memchr(b'\n', &self.waiting[self.written..]).map_or(0, |at| at + 1);
                 let rest = self.waiting[self.written..self.written + end].to_vec();
                 self.written += end;
                 self.torn = false;
-                self.unfinished = Some(Unfinished { outlet: old, rest, attempts: 0 });
+                let before = self.unfinished.replace(Unfinished { outlet: old, rest, attempts: 0 });
+                // Nobody goes on with the file before the last one.
+                lost += u64::from(before.is_some());
             }
         }
-        self.go_on(destination);
-        Ok(())
+        lost += self.go_on(destination);
+        (lost, Ok(()))
     }
 
     fn waiting_bytes(&self) -> usize {
@@ -376,79 +396,4 @@ pub(super) fn check(destination: &Destination) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-
-    fn scratch(name: &str) -> std::path::PathBuf {
-        std::env::temp_dir().join(format!("otus-outlet-{}-{name}", std::process::id()))
-    }
-
-    fn write(state: &mut State, destination: &Destination, bytes: &[u8]) -> u64 {
-        let lines = lines_of(bytes).count() as u64;
-        state.write(destination, bytes, lines, About::Access, Priority::Informational)
-    }
-
-    /// A FIFO takes 64 KiB and then nothing, in the middle of a line: its rest comes first when there is room again, and
-    /// what was dropped meanwhile was dropped by whole lines.
-    #[test]
-    fn a_torn_line_is_finished_and_others_are_dropped_whole() {
-        let path = scratch("fifo");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).expect("a FIFO can be made");
-        let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("a flag of open(2)");
-        let mut reader = OpenOptions::new().read(true).custom_flags(flags).open(&path).expect("a FIFO has a reader");
-        let destination = Destination::File(path.clone());
-        let mut state = State::default();
-        state.open(&destination).expect("it has a reader");
-        let (mut lost, mut given) = (0, 0);
-        for _ in 0..400 {
-            let chunk: Vec<u8> = (0..100).flat_map(|n| format!("line {:>47}\n", given + n).into_bytes()).collect();
-            given += 100;
-            lost += write(&mut state, &destination, &chunk);
-        }
-        assert!(lost > 0 && lost < given, "{lost} of {given}");
-        assert_eq!(state.trouble(), Some(Errno::AGAIN));
-        let mut read = Vec::new();
-        while state.is_behind() {
-            // It fails when the FIFO is empty; what it gave before stays.
-            let _ = reader.read_to_end(&mut read);
-            state.go_on(&destination);
-        }
-        let _ = reader.read_to_end(&mut read);
-        let text = String::from_utf8(read).expect("whole lines of text");
-        assert!(text.ends_with('\n') && text.lines().all(|line| line.len() == 52), "a torn line");
-        assert_eq!(text.lines().count() as u64, given - lost);
-        let _ = std::fs::remove_file(path);
-    }
-
-    #[test]
-    fn a_new_file_begins_where_the_old_one_ends() {
-        let (path, old) = (scratch("file"), scratch("file.1"));
-        let destination = Destination::File(path.clone());
-        let mut state = State::default();
-        state.open(&destination).expect("a temporary file");
-        write(&mut state, &destination, b"1\n2\n");
-        std::fs::rename(&path, &old).expect("it is ours");
-        write(&mut state, &destination, b"3\n");
-        state.reopen(&destination).expect("the directory is ours");
-        write(&mut state, &destination, b"4\n");
-        let text = |path| std::fs::read_to_string(path).expect("it is there");
-        assert_eq!((text(&old), text(&path)), ("1\n2\n3\n".to_owned(), "4\n".to_owned()));
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
-        assert_eq!(mode & 0o137, 0, "{mode:o}: for the server, and to read for its group");
-        for path in [path, old] {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-
-    #[test]
-    fn a_check_makes_nothing() {
-        let path = scratch("check");
-        check(&Destination::File(path.clone())).expect("it could be made");
-        assert!(!path.exists());
-        assert!(check(&Destination::File("/no/such/directory/x".into())).is_err());
-        assert!(check(&Destination::File("/tmp".into())).is_err());
-        assert!(check(&Destination::Syslog("/no/such/socket".into())).is_err());
-    }
-}
+mod tests;

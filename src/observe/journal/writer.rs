@@ -69,7 +69,10 @@ impl Writer {
 
     fn reopen(&mut self) {
         for sink in sinks() {
-            let outcome = sink.state().reopen(sink.destination());
+            let (lost, outcome) = sink.state().reopen(sink.destination());
+            if lost > 0 {
+                sink.drop_lines(lost);
+            }
             self.note(&sink);
             if let Err(error) = outcome {
                 tracing::error!("{}; the old one stays in use", sink.destination().cannot_be_opened(&error));
