@@ -450,8 +450,9 @@ mod tests {
             barrier.wait();
         };
         std::thread::scope(|scope| {
-            scope.spawn(worker);
-            scope.spawn(worker);
+            let threads = [scope.spawn(worker), scope.spawn(worker)];
+            // A scope ends before what is local to its threads has; to join them waits for that, too.
+            threads.into_iter().for_each(|thread| thread.join().expect("it only counts"));
         });
         let counters = of_worker(INDEX + 1);
         assert_eq!((counters.sent_bytes.get(), counters.cache_bytes.get()), (200_000, 0));

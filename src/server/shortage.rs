@@ -77,8 +77,7 @@ impl Reserve {
                 | Errno::NONET
                 | Errno::HOSTUNREACH
                 | Errno::OPNOTSUPP
-                | Errno::NETUNREACH
-                | Errno::PERM,
+                | Errno::NETUNREACH,
             ) => return Next::GoOn,
             // It fails for want of a descriptor also where nobody waits.
             Some(Errno::MFILE | Errno::NFILE) if !listener.has_waiting() => return Next::GoOn,
@@ -91,7 +90,9 @@ impl Reserve {
             }
             _ => {
                 counters::here().accept_errors.add(1);
-                tracing::debug!("a connection cannot be accepted: {error}");
+                if shard.admits_message(door.listener) {
+                    tracing::warn!("a connection cannot be accepted: {error}");
+                }
                 return Next::Rest(PAUSE);
             }
         }
@@ -209,12 +210,13 @@ mod tests {
             (Errno::HOSTUNREACH, Next::GoOn, false),
             (Errno::OPNOTSUPP, Next::GoOn, false),
             (Errno::NETUNREACH, Next::GoOn, false),
-            (Errno::PERM, Next::GoOn, false),
             // Nobody waits.
             (Errno::MFILE, Next::GoOn, false),
             (Errno::NFILE, Next::GoOn, false),
             (Errno::NOMEM, rest(), true),
             (Errno::NOBUFS, rest(), true),
+            // A filter of the system that goes on denying it: to try at once would be a loop.
+            (Errno::PERM, rest(), false),
             (Errno::ACCESS, rest(), false),
             (Errno::BADF, rest(), false),
         ] {

@@ -117,6 +117,12 @@ impl Shard {
         served[usize::from(listener)].clone().expect("a listener is forgotten after its last connection")
     }
 
+    /// Whether one more message that whoever connects to this listener can cause may be told now.
+    pub fn admits_message(&self, listener: u16) -> bool {
+        let served = self.served.borrow();
+        served.get(usize::from(listener)).and_then(Option::as_ref).is_some_and(|one| one.service.admits_message())
+    }
+
     /// The listeners that are gone.
     pub fn gone(&self) -> Vec<u16> {
         let served = self.served.borrow();
