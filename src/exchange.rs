@@ -43,6 +43,10 @@ pub struct Answer {
     pub summary: Summary,
 }
 
+/// Content up to this is copied behind its head: a copy of a few KiB costs less than a second
+/// system call, and lets pipelined answers leave together.
+pub const COPIED_BYTES_MAX: usize = 16 * 1024;
+
 /// Content that follows a head.
 #[derive(Debug)]
 pub enum Outgoing {
@@ -68,9 +72,15 @@ pub struct Paced {
 }
 
 impl Outgoing {
-    /// Whether it is as good as sent with the head: it is small, and in memory.
+    /// Whether it is as good as sent with the head: it is small, and in memory. Without a descriptor to spare, a core holds
+    /// what is large too; and a listing may be.
     pub fn leaves_with_head(&self) -> bool {
-        matches!(self, Outgoing::Nothing | Outgoing::Piece(Piece::Text(_) | Piece::Held(..)))
+        match self {
+            Outgoing::Nothing => true,
+            Outgoing::Piece(Piece::Text(text)) => text.len() <= COPIED_BYTES_MAX,
+            Outgoing::Piece(Piece::Held(_, range)) => range.len() <= COPIED_BYTES_MAX,
+            _ => false,
+        }
     }
 }
 
@@ -412,5 +422,24 @@ fn piece(representation: &Representation, range: ByteRange) -> Piece {
         }
         Body::Shared(content) => Piece::Shared(content.clone(), range.start()..range.end()),
         Body::File(file) => Piece::File(file.clone(), range.start()..range.end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_large_does_not_leave_with_its_head() {
+        let held = |length: usize| Piece::Held(Rc::from(vec![0; 4 * COPIED_BYTES_MAX]), 5..5 + length);
+        let text = |length: usize| Piece::Text(vec![0; length]);
+        for (piece, leaves) in [
+            (held(COPIED_BYTES_MAX), true),
+            (held(COPIED_BYTES_MAX + 1), false),
+            (text(COPIED_BYTES_MAX), true),
+            (text(COPIED_BYTES_MAX + 1), false),
+        ] {
+            assert_eq!(Outgoing::Piece(piece).leaves_with_head(), leaves);
+        }
     }
 }

@@ -29,6 +29,9 @@ pub enum Close {
     /// A connection to a listener for proxies, not from one that is trusted, or without a valid PROXY header.
     #[error("no trusted proxy")]
     Distrusted,
+    /// The client has as many connections as it may have, which showed when a proxy had named it.
+    #[error("refused")]
+    Refused,
     /// The socket failed, mostly because the peer is gone.
     #[error("socket: {0}")]
     Socket(#[from] std::io::Error),
@@ -55,6 +58,7 @@ impl Close {
             Close::Interrupted(Interrupt::Aborted) => "worker_died",
             Close::CutShort => "cut_short",
             Close::Distrusted => "distrusted",
+            Close::Refused => "refused",
             Close::Socket(_) => "socket",
         }
     }
@@ -79,6 +83,7 @@ impl Close {
             Close::Interrupted(Interrupt::Aborted) => Closed::Aborted,
             Close::CutShort => Closed::CutShort,
             Close::Distrusted => Closed::Distrusted,
+            Close::Refused => Closed::Refused,
             Close::Socket(_) => Closed::SocketError,
         }
     }

@@ -61,7 +61,8 @@ async fn attend(mut stream: Stream, door: Door, shard: Rc<Shard>, place: Place) 
     let mut outbox = Outbox::default();
     if let Err(refused) = admit(&place, stream.peer(), door) {
         end.0 = Closed::Refused;
-        return Box::pin(turned_away::turn_away(&mut stream, door, &shard, &place, refused)).await;
+        let peer = Peer { listener: door.listener, address: stream.peer() };
+        return Box::pin(turned_away::turn_away(&mut stream, &peer, &shard, &place, refused)).await;
     }
     let close = match converse(&mut stream, door, &shard, &place, &mut inbox, &mut outbox).await {
         Ok(close) | Err(close) => close,
@@ -107,7 +108,8 @@ async fn converse(
         // Boxed: the state of what comes once would be carried to the end.
         peer.address = Box::pin(proxied::client(stream, &peer, shard, place, inbox)).await?;
         if let Err(refused) = place.admit_client(peer.address) {
-            return Box::pin(turned_away::tell_and_close(stream, &peer, shard, place, outbox, refused)).await;
+            Box::pin(turned_away::turn_away(stream, &peer, shard, place, refused)).await;
+            return Ok(Close::Refused);
         }
     }
     let mut gathered = 0;
@@ -191,6 +193,7 @@ async fn await_head(
         // A request came in the moment in which the server began to stop: it is answered.
         Err(Close::Interrupted(Interrupt::Draining | Interrupt::Shed)) if stream.has_unread() => {
             place.begin(Phase::Head);
+            place.note_request();
             inbox.fill(stream, shard, place).await.map(drop)
         }
         Ok(Fill::End) if inbox.unread().is_empty() => Err(Close::ByPeer),
@@ -346,7 +349,44 @@ mod tests {
     use crate::shard::{Options, Trusted};
     use crate::site::{self, hosts::Hosts};
     use crate::storage::cache::Budget;
+    use futures_lite::future::poll_once;
+    use std::io::Write;
     use std::sync::Arc;
+    use std::time::Instant;
+
+    fn shard() -> Rc<Shard> {
+        let options = Options {
+            sites: Arc::from([site::Options::default()]),
+            hosts: Arc::from([Hosts::new([(0, &[][..])]).expect("no name is wrong")]),
+            head_limits: HeadLimits { head_bytes_max: 1024, target_bytes_max: 512, field_lines_max: 100 },
+            cache: Budget { bytes_max: 0, content_bytes_max: 0 },
+            trusted: Arc::new(Trusted::default()),
+        };
+        Rc::new(Shard::open(&options).expect("there is nothing to open"))
+    }
+
+    #[test]
+    fn a_request_that_comes_in_when_the_server_stops_begins_then() {
+        let executor = glommio::LocalExecutorBuilder::default().make().expect("io_uring works here");
+        executor.run(async {
+            let (socket, mut client) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+            socket.set_nonblocking(true).expect("an open socket");
+            let mut stream = Stream::new(socket.into(), None);
+            let (shard, roster) = (shard(), Roster::new(roster::tests::LIMITS));
+            let (place, peer) = (roster.enter(0), Peer { listener: 0, address: None });
+            let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
+            place.begin(Phase::Disk);
+            let mut waiting = pin!(await_head(&mut stream, &peer, &shard, &place, &mut inbox, &mut outbox));
+            assert!(poll_once(waiting.as_mut()).await.is_none(), "nothing came yet");
+            let before = Instant::now();
+            // Between two looks at what has come in.
+            client.write_all(b"GET").expect("it is open");
+            roster.drain();
+            assert!(matches!(poll_once(waiting.as_mut()).await, None | Some(Ok(()))));
+            assert_eq!(place.phase(), Phase::Head, "it is not closed");
+            assert!(place.answered_at() >= before, "its time does not begin with the wait");
+        });
+    }
 
     /// Futures that are moved into others once made a connection's task 25 KB, so that ten
     /// thousand idle clients took a quarter of a gigabyte.
@@ -356,16 +396,8 @@ mod tests {
         let bytes = executor.run(async {
             let (socket, _) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
             let stream = Stream::new(socket.into(), None);
-            let options = Options {
-                sites: Arc::from([site::Options::default()]),
-                hosts: Arc::from([Hosts::new([(0, &[][..])]).expect("no name is wrong")]),
-                head_limits: HeadLimits { head_bytes_max: 1024, target_bytes_max: 512, field_lines_max: 100 },
-                cache: Budget { bytes_max: 0, content_bytes_max: 0 },
-                trusted: Arc::new(Trusted::default()),
-            };
-            let shard = Rc::new(Shard::open(&options).expect("there is nothing to open"));
             let roster = Roster::new(roster::tests::LIMITS);
-            size_of_val(&serve(stream, Door { listener: 0, is_proxied: false }, shard, &roster))
+            size_of_val(&serve(stream, Door { listener: 0, is_proxied: false }, shard(), &roster))
         });
         assert!(bytes <= 824, "{bytes} bytes");
     }

@@ -6,6 +6,7 @@
 use super::close::Close;
 use super::roster::{Interrupt, Phase, Place};
 use crate::counters;
+use crate::exchange::COPIED_BYTES_MAX;
 use crate::shard::Buffers;
 use crate::socket::Stream;
 use crate::socket::bulk::Bulk;
@@ -19,10 +20,6 @@ use std::task::{Context, Poll};
 pub(super) struct Outbox {
     buffer: Vec<u8>,
 }
-
-/// Content up to this is copied behind its head: a copy of a few KiB costs less than a second
-/// system call, and lets pipelined answers leave together.
-const COPIED_BYTES_MAX: usize = 16 * 1024;
 
 /// Gathered bytes from which on an outbox wants to be sent.
 const GATHERED_BYTES_MAX: usize = 64 * 1024;

@@ -17,17 +17,16 @@ use std::rc::Rc;
 /// Connections of a core that linger after they were turned away; others are closed at once.
 const LINGERING_MAX: usize = 256;
 
-/// Turns a connection away that has come in.
-pub(super) async fn turn_away(stream: &mut Stream, door: Door, shard: &Rc<Shard>, place: &Place, refused: Refused) {
+/// Turns a connection away that has come in, or whose client a proxy has named since.
+pub(super) async fn turn_away(stream: &mut Stream, peer: &Peer, shard: &Rc<Shard>, place: &Place, refused: Refused) {
     place.release();
     let lingering = place.roster.lingering.clone();
     if Rc::strong_count(&lingering) > LINGERING_MAX {
-        answer_at_once(stream, door, shard, place, refused);
+        answer_at_once(stream, peer, shard, place, refused);
         return;
     }
-    let peer = Peer { listener: door.listener, address: stream.peer() };
     let mut outbox = Outbox::default();
-    let ended = tell_and_close(stream, &peer, shard, place, &mut outbox, refused).await;
+    let ended = tell_and_close(stream, peer, shard, place, &mut outbox, refused).await;
     outbox.give_back(&shard.buffers);
     drop((ended, lingering));
 }
@@ -36,14 +35,16 @@ pub(super) async fn turn_away(stream: &mut Stream, door: Door, shard: &Rc<Shard>
 pub async fn refuse_gently(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
     count();
     let place = roster.enter(door.listener);
-    turn_away(&mut stream, door, &shard, &place, Refused::Descriptors).await;
+    let peer = Peer { listener: door.listener, address: stream.peer() };
+    turn_away(&mut stream, &peer, &shard, &place, Refused::Descriptors).await;
 }
 
 /// The same, without waiting.
 pub fn refuse_at_once(mut stream: Stream, door: Door, shard: &Shard, roster: &Rc<Roster>) {
     count();
     let place = roster.enter(door.listener);
-    answer_at_once(&mut stream, door, shard, &place, Refused::Descriptors);
+    let peer = Peer { listener: door.listener, address: stream.peer() };
+    answer_at_once(&mut stream, &peer, shard, &place, Refused::Descriptors);
 }
 
 /// Counts a connection that did not come to be served, as one that came and went.
@@ -53,24 +54,22 @@ fn count() {
 }
 
 /// Answers a connection that will not be served, and closes it so that the answer arrives.
-pub(super) async fn tell_and_close(
+async fn tell_and_close(
     stream: &mut Stream,
     peer: &Peer,
     shard: &Rc<Shard>,
     place: &Place,
     outbox: &mut Outbox,
     refused: Refused,
-) -> Result<Close, Close> {
+) -> Result<(), Close> {
     answer(peer, shard, place, outbox, refused);
     outbox.flush(stream, place).await?;
-    close::linger(stream, shard, place).await?;
-    Ok(Close::Finished)
+    close::linger(stream, shard, place).await
 }
 
-fn answer_at_once(stream: &mut Stream, door: Door, shard: &Shard, place: &Place, refused: Refused) {
-    let peer = Peer { listener: door.listener, address: stream.peer() };
+fn answer_at_once(stream: &mut Stream, peer: &Peer, shard: &Shard, place: &Place, refused: Refused) {
     let mut outbox = Outbox::default();
-    answer(&peer, shard, place, &mut outbox, refused);
+    answer(peer, shard, place, &mut outbox, refused);
     // Who is gone already needs no answer.
     let _ = stream.answer_and_shut_down(outbox.buffer(&shard.buffers));
     outbox.give_back(&shard.buffers);

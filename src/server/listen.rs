@@ -6,18 +6,24 @@
 //!
 //! Invariant: a port or a file that another program listens on is never shared or taken away in silence.
 
+use super::socket_file::{self, SocketFile};
 use super::{Address, Listen, Options, StartError, holder};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The listeners of a server, by their numbers. A number stays with an address for as long as it is listened on, also where
-/// a reload puts others before it.
+/// a reload puts others before it. It is not given to the next one afterwards: connections of the former may live for long.
 #[derive(Debug, Default)]
-pub struct Listeners(Vec<Option<Listener>>);
+pub struct Listeners {
+    open: BTreeMap<u16, Listener>,
+    /// The number to give out next, if it is free. It moves on also where a change comes to nothing: a worker may have served it.
+    next: Cell<u16>,
+}
 
 /// One listener.
 #[derive(Debug)]
@@ -70,56 +76,53 @@ impl Listeners {
     /// Takes the new listeners in and lets go of those that are not named any more; gives the latter's numbers.
     pub fn apply(&mut self, change: Change) -> Vec<u16> {
         let mut gone = Vec::new();
-        for (number, slot) in (0..).zip(&mut self.0) {
-            if slot.is_some() && !change.numbers.contains(&Some(number)) {
-                *slot = None;
-                gone.push(number);
+        self.open.retain(|number, _| {
+            let stays = change.numbers.contains(&Some(*number));
+            if !stays {
+                gone.push(*number);
             }
-        }
-        for (number, listener) in change.opened {
-            let at = usize::from(number);
-            if self.0.len() <= at {
-                self.0.resize_with(at + 1, || None);
-            }
-            self.0[at] = Some(listener);
-        }
+            stays
+        });
+        self.open.extend(change.opened);
         gone
     }
 
     /// The listener of this number, if it is open.
     pub fn get(&self, number: u16) -> Option<&Listener> {
-        self.0.get(usize::from(number))?.as_ref()
+        self.open.get(&number)
     }
 
     /// Stops listening in the kernel's eyes for good: the files of Unix sockets first, while the sockets still listen.
     pub fn remove_files(&mut self) {
-        self.0.iter_mut().flatten().for_each(|listener| listener.file = None);
+        self.open.values_mut().for_each(|listener| listener.file = None);
     }
 
     /// Closes all.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.open.clear();
     }
 
     /// The number of a listener that is open and that none of `taken` is.
     fn number_of(&self, named: &Address, taken: &[Option<u16>]) -> Option<u16> {
         let is_it = |number: u16, listener: &Listener| listener.named == *named && !taken.contains(&Some(number));
-        (0..)
-            .zip(&self.0)
-            .find(|(number, slot)| slot.as_ref().is_some_and(|listener| is_it(*number, listener)))
-            .map(|(number, _)| number)
+        self.open.iter().find(|(number, listener)| is_it(**number, listener)).map(|(number, _)| *number)
     }
 
+    /// The number that was free for longest.
     fn free_number(&self, change: &Change) -> Result<u16, StartError> {
         let is_free =
             |number: &u16| self.get(*number).is_none() && !change.opened.iter().any(|(taken, _)| taken == number);
-        (0..u16::MAX).find(is_free).ok_or_else(|| StartError("more listeners than can be told apart".to_owned()))
+        let next = self.next.get();
+        let number = (next..u16::MAX).chain(0..next).find(is_free);
+        let number = number.ok_or_else(|| StartError("more listeners than can be told apart".to_owned()))?;
+        self.next.set((number + 1) % u16::MAX);
+        Ok(number)
     }
 
     /// Whether a listener of ours has this port.
     fn holds_port(&self, port: u16) -> bool {
         let has_it = |listener: &Listener| matches!(&listener.bound, Address::Tcp(address) if address.port() == port);
-        self.0.iter().flatten().any(has_it)
+        self.open.values().any(has_it)
     }
 }
 
@@ -193,33 +196,6 @@ impl Listener {
     }
 }
 
-/// The file of a Unix socket, removed when this is dropped: while the socket still listens, for the file of one that does
-/// not is replaced by the next server, whose file it is then.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl SocketFile {
-    fn of(address: &Address) -> Option<SocketFile> {
-        match address {
-            Address::Tcp(_) => None,
-            Address::Unix(path) => Some(SocketFile(path.clone())),
-        }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        match std::fs::remove_file(&self.0) {
-            // Somebody may have removed it before; then there is nothing left to do.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                // In a directory of root's, whoever gave root's rights up may not; the next start replaces it.
-                tracing::debug!("unix:{}: the socket stays behind: {error}", self.0.display());
-            }
-            _ => {}
-        }
-    }
-}
-
 /// An address as it was bound, and a socket for each worker.
 type Opened = (Address, Vec<Socket>);
 
@@ -242,10 +218,15 @@ fn open_tcp(address: SocketAddr, workers: usize, backlog: i32, is_shared: bool) 
 /// Whoever may enter the directory of a socket may connect to it, as with other web servers.
 const SOCKET_FILE_MODE: u32 = 0o666;
 
-/// Opens one socket for administrators, non-blocking, and gives the address with the port that the kernel chose.
-pub(super) fn open_admin(address: &Address, owner: Option<(u32, u32)>) -> Result<(Address, Socket), StartError> {
+/// Opens one socket for administrators, non-blocking, and gives the address with the port that the kernel chose. `is_shared` as
+/// for [`open_tcp`].
+pub(super) fn open_admin(
+    address: &Address,
+    is_shared: bool,
+    owner: Option<(u32, u32)>,
+) -> Result<(Address, Socket), StartError> {
     let opened = match address {
-        Address::Tcp(address) => open_tcp(*address, 1, ADMIN_BACKLOG, false),
+        Address::Tcp(address) => open_tcp(*address, 1, ADMIN_BACKLOG, is_shared),
         Address::Unix(path) => open_unix(path, owner, 1, ADMIN_BACKLOG, ADMIN_SOCKET_FILE_MODE),
     };
     let told = |error: std::io::Error| match address {
@@ -263,6 +244,7 @@ const ADMIN_BACKLOG: i32 = 64;
 /// What is told there is not for everybody.
 const ADMIN_SOCKET_FILE_MODE: u32 = 0o660;
 
+/// Opens one socket in the file system, which all workers share.
 fn open_unix(
     path: &Path,
     owner: Option<(u32, u32)>,
@@ -271,34 +253,13 @@ fn open_unix(
     mode: u32,
 ) -> std::io::Result<Opened> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    patiently(|| {
-        remove_stale(path)?;
-        socket.bind(&SockAddr::unix(path)?)
-    })?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    patiently(|| socket_file::bind(&socket, path, mode))?;
     if let Some((user, group)) = owner {
-        std::os::unix::fs::chown(path, Some(user), Some(group))?;
+        socket_file::give(path, user, group)?;
     }
     socket.listen(backlog)?;
-    // All workers share this one socket.
     let sockets = (0..workers).map(|_| socket.try_clone()).collect::<std::io::Result<_>>()?;
     Ok((Address::Unix(path.to_owned()), sockets))
-}
-
-/// Removes the file of a socket on which nobody listens any more: a server that was killed left it. A file that is no
-/// socket stays, and so does one that somebody listens on; binding then fails.
-fn remove_stale(path: &Path) -> std::io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket {
-        let client = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // Where somebody listens who does not get round to accepting, a blocking one would wait in the queue.
-        client.set_nonblocking(true)?;
-        match client.connect(&SockAddr::unix(path)?) {
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// How often an address that is in use is tried, and how long it is left alone between. A server that was killed leaves
@@ -441,6 +402,26 @@ mod tests {
         let _client = std::net::TcpStream::connect(address).expect("it listens");
         let (accepted, _) = listener.accept().expect("a client is there");
         assert!(accepted.tcp_nodelay().expect("a TCP socket"));
+    }
+
+    #[test]
+    fn a_number_is_not_used_again_before_all_others_were() {
+        let mut listeners = Listeners::default();
+        let mut open_one_more = |kept: Option<u16>| {
+            let mut change = Change { numbers: vec![kept], opened: Vec::new() };
+            let number = listeners.free_number(&change).expect("few are open");
+            let address = Address::Tcp(loopback(80));
+            let listener = Listener { bound: address.clone(), named: address, file: None, sockets: Vec::new() };
+            change.numbers.push(Some(number));
+            change.opened.push((number, listener));
+            (number, listeners.apply(change))
+        };
+        assert_eq!(open_one_more(None), (0, vec![]));
+        for number in 1..u16::MAX {
+            let gone = if number == 1 { vec![] } else { vec![number - 1] };
+            assert_eq!(open_one_more(Some(0)), (number, gone));
+        }
+        assert_eq!(open_one_more(Some(0)), (1, vec![u16::MAX - 1]), "the first of them is still open");
     }
 
     #[test]

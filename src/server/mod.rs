@@ -25,6 +25,7 @@ pub mod ring;
 pub mod sandbox;
 mod shortage;
 pub mod signal;
+mod socket_file;
 pub mod supervise;
 pub mod worker;
 

@@ -174,6 +174,41 @@ fn a_reload_moves_the_door() {
     assert_eq!(ask(&second, "/ready").status, 200);
 }
 
+#[test]
+fn a_reload_moves_the_door_between_addresses_of_a_port() {
+    let site = site();
+    let file = site.outside().join("moving.conf");
+    let socket = site.outside().join("stays.sock");
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let write = |listen: &str| {
+        let text = format!(
+            "workers = 1\nlisten = '127.0.0.1:0'\nroot = '{}'\n[admin]\nlisten = ['unix:{}', '{listen}:{port}']\npublic = {}\n",
+            site.root().display(),
+            socket.display(),
+            listen == "0.0.0.0"
+        );
+        crate::harness::site::write(&file, text);
+    };
+    write("0.0.0.0");
+    let server = Setup::flags([""; 0]).config_file(&file).start();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    for (reloads, listen) in (1..).zip(["127.0.0.1", "0.0.0.0"]) {
+        write(listen);
+        server.signal(Signal::HUP);
+        eventually("the reload", || {
+            assert_eq!(
+                Metrics::of(&socket).count("otus_httpd_reloads_total", "result=\"failed\""),
+                0,
+                "{}",
+                server.log()
+            );
+            Metrics::of(&socket).count("otus_httpd_reloads_total", "result=\"good\"") == reloads
+        });
+        assert_eq!(Client::connect(address).host("localhost").get("/health").status, 200);
+    }
+}
+
 #[cfg(debug_assertions)]
 #[test]
 fn a_worker_that_is_stuck_or_was_replaced_shows() {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: whoever is turned away is told so, and when to come again.
 
+use super::metrics::Metrics;
 use crate::harness::server::Setup;
 use crate::harness::site::write;
 use crate::harness::{Client, Method, Response, Site, eventually};
@@ -92,9 +93,12 @@ fn a_client_has_as_many_connections_as_it_may() {
 #[test]
 fn behind_a_proxy_the_client_that_it_names_is_counted() {
     let site = site();
+    let socket = site.outside().join("admin.sock");
     let server = Setup::configured(format!(
-        "max_connections_per_client = 2\nroot = '{}'\nlisten = ['127.0.0.1:0 proxy_protocol']\nreal_ip_from = ['127.0.0.1']\n",
-        site.root().display()
+        "max_connections_per_client = 2\nroot = '{}'\nlisten = ['127.0.0.1:0 proxy_protocol']\nreal_ip_from = ['127.0.0.1']\n\
+         admin = {{ listen = 'unix:{}' }}\n",
+        site.root().display(),
+        socket.display()
     ))
     .start();
     let come = |address: &str| {
@@ -107,6 +111,8 @@ fn behind_a_proxy_the_client_that_it_names_is_counted() {
     assert!(kept.iter().all(|(_, status)| *status == 200));
     assert_eq!(come("192.0.2.1").1, 429);
     assert_eq!(come("192.0.2.3").1, 200);
+    let closed = |reason: &str| Metrics::of(&socket).count("otus_httpd_connections_closed_total", reason);
+    eventually("the end of one that was refused", || closed("reason=\"refused\"") == 1);
 }
 
 #[test]

@@ -298,6 +298,25 @@ fn listeners_come_and_go() {
     assert!(matches!(stays.receive(Method::Get), Err(Fault::End)));
 }
 
+/// Whoever came in by a listener that is gone is not taken for a client of the next that is opened.
+#[test]
+fn what_a_listener_leaves_behind_is_not_another_ones() {
+    let site = Site::new();
+    site.file("a.txt", "a");
+    let large = site.pattern("large.bin", 40 << 20);
+    let ports = [free_port(), free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let mut changing = Changing::start(&site, &listening(&ports[0], &site, ""));
+    let mut download = changing.server.client();
+    download.send("GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\nGET /a.txt HTTP/1.1\r\nHost: a\r\n\r\n");
+    download.take_some(1 << 20);
+    for port in &ports[1..] {
+        changing.change_to(&listening(port, &site, ""));
+    }
+    assert!(download.answer(Method::Get).content == large);
+    let last = download.answer(Method::Get);
+    assert!(last.content == b"a" && last.closes(), "{last:?}");
+}
+
 #[test]
 fn unix_sockets_come_and_go() {
     let site = Site::new();

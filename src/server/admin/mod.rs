@@ -92,12 +92,18 @@ fn open_beside(open: &[Arc<Listener>], options: &Options, owner: Option<(u32, u3
         listeners.push(match kept {
             Some(listener) => listener.clone(),
             None => {
-                let (bound, socket) = listen::open_admin(named, owner)?;
+                let (bound, socket) = listen::open_admin(named, is_of_one(open, named), owner)?;
                 Arc::new(Listener { named: named.clone(), bound, socket })
             }
         });
     }
     Ok(Bound { options: options.clone(), listeners })
+}
+
+/// Whether one of them has the port of this address, on another one: it may be about to go.
+fn is_of_one(open: &[Arc<Listener>], named: &Address) -> bool {
+    let Address::Tcp(named) = named else { return false };
+    open.iter().any(|listener| matches!(&listener.bound, Address::Tcp(bound) if bound.port() == named.port()))
 }
 
 impl Drop for Listener {

@@ -65,9 +65,12 @@ pub(super) fn run(listeners: &[&Socket], stop: &UnixStream, scene: &Scene) {
             !ready[at - 1] || client.go_on(scene, &history)
         });
         for (listener, _) in listeners.iter().zip(&ready[at..]).filter(|(_, ready)| **ready) {
+            if clients.len() >= CLIENTS_MAX {
+                // Whoever is accepted is served; this one waits in the queue.
+                break;
+            }
             match listener.accept() {
-                Ok((socket, _)) if clients.len() < CLIENTS_MAX => clients.extend(Client::new(socket)),
-                Ok(_) => {}
+                Ok((socket, _)) => clients.extend(Client::new(socket)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => accepts_from = Instant::now() + Duration::from_millis(100),
             }
@@ -140,6 +143,52 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::admin::Description;
+    use std::os::unix::net::UnixListener;
+
+    /// Three listeners have each the third client of theirs ready when there is room for two.
+    #[test]
+    fn whoever_is_accepted_is_answered() {
+        let directory = std::env::temp_dir().join(format!("otus-httpd-serve-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory of this test");
+        let paths = ["first", "second", "third"].map(|name| directory.join(name));
+        let listeners = paths.each_ref().map(|path| {
+            let listener = UnixListener::bind(path).expect("a new path");
+            listener.set_nonblocking(true).expect("an open socket");
+            Socket::from(listener)
+        });
+        let clients: Vec<UnixStream> = paths
+            .iter()
+            .cycle()
+            .take(CLIENTS_MAX + 1)
+            .map(|path| {
+                let mut client = UnixStream::connect(path).expect("it listens");
+                client.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").expect("it is open");
+                client
+            })
+            .collect();
+        let (stop, told_to_stop) = UnixStream::pair().expect("a pair");
+        let answers: Vec<String> = std::thread::scope(|scope| {
+            let scene = Scene::new(Description::default(), false);
+            let listeners = listeners.each_ref();
+            scope.spawn(move || run(&listeners, &told_to_stop, &scene));
+            let answer = |client: &UnixStream| {
+                let mut answer = String::new();
+                // That of one that was closed over its request is a reset.
+                let _ = (&*client).read_to_string(&mut answer);
+                answer
+            };
+            // These stay until all of them are answered; by then it is settled what becomes of the last.
+            let (last, first) = clients.split_last().expect("there are several");
+            let mut answers: Vec<_> = first.iter().map(answer).collect();
+            first.iter().for_each(|client| client.shutdown(Shutdown::Both).expect("it is open"));
+            answers.push(answer(last));
+            drop(stop);
+            answers
+        });
+        assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 ")), "{answers:?}");
+        std::fs::remove_dir_all(&directory).expect("it is ours");
+    }
 
     #[test]
     fn a_client_waits_for_what_its_stage_wants() {
