@@ -264,7 +264,8 @@ impl Default for Counters {
 static NOBODY: Counters = Counters::new();
 
 thread_local! {
-    static HERE: Cell<&'static Counters> = const { Cell::new(&NOBODY) };
+    // None for NOBODY: Rust 1.85 takes no reference to what changes for a constant.
+    static HERE: Cell<Option<&'static Counters>> = const { Cell::new(None) };
     static SEAT: Cell<Option<Seat>> = const { Cell::new(None) };
 }
 
@@ -306,13 +307,13 @@ pub fn enter(index: usize) {
     place.is_taken.set(true);
     drop(workers);
     SEAT.set(Some(Seat(place)));
-    HERE.set(&place.counters);
+    HERE.set(Some(&place.counters));
 }
 
 /// The counters of this thread.
 #[inline]
 pub fn here() -> &'static Counters {
-    HERE.get()
+    HERE.get().unwrap_or(&NOBODY)
 }
 
 /// What the threads of the worker with this number have counted together.
