@@ -1,4 +1,5 @@
-//! What the supervisor tells a running worker: to open another configuration, and then to take it or to leave it.
+//! What the supervisor tells a running worker, and what it hears: to open another configuration, and then to take it or to
+//! leave it.
 //!
 //! Order: [`Order::Prepare`] · the worker answers whether it can · [`Order::Commit`] when all can, which each answers when it
 //! has, else [`Order::Abandon`]. So either all workers serve the new configuration, or none.
@@ -37,6 +38,24 @@ pub enum Order {
         order: u64,
         /// Listeners that the other does not have.
         gone: Vec<u16>,
+    },
+}
+
+/// What a worker reports.
+#[derive(Debug)]
+pub enum Report {
+    /// Connections are accepted; or they could be, where it is a successor.
+    Ready,
+    /// A document root is another than the worker's sandbox allows it to read; told about once a second, as long as it is so.
+    Outgrown,
+    /// It has nothing left to do but to wait for its pool, which waits for a disk that hangs.
+    Left,
+    /// It has done what it was told, or says why it cannot.
+    Done {
+        /// The number of the order.
+        order: u64,
+        /// What stands against it.
+        answer: Result<(), String>,
     },
 }
 

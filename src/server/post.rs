@@ -8,9 +8,9 @@
 
 use super::Options;
 use super::doors::Entrance;
-use super::order::{Order, Voice};
+use super::order::{Order, Report, Voice};
 use super::sandbox::Sandbox;
-use super::worker::{self, Assignment, Ending, Pulse, Report};
+use super::worker::{self, Assignment, Ending, Pulse};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -279,6 +279,10 @@ impl Post {
         if self.successor.take_if(|successor| successor.generation == generation).is_some() {
             let why = if let Ending::Failed(why) = ending { why } else { "it died; the log says why".to_owned() };
             tracing::error!("worker {} goes on as before, for its successor could not start: {why}", self.index);
+            return;
+        }
+        if !self.is_current(generation) {
+            // It had left before.
             return;
         }
         self.worker = None;

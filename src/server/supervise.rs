@@ -8,9 +8,10 @@ use super::admin::{Admin, Description};
 use super::doors::Entrance;
 use super::listen::{Listener, Listeners};
 use super::logs::OpenLogs;
+use super::order::Report;
 use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
-use super::worker::{Ending, Report};
+use super::worker::Ending;
 use super::{Address, Options, Reload, StartError, notify, reload, ring, sandbox};
 use crate::counters;
 use crate::observe::{journal, notes};
@@ -229,6 +230,7 @@ impl Crew {
             }
             // Of an order that nobody waits for any more.
             News::Told(Report::Done { .. }) => {}
+            News::Told(Report::Left) => post.ended(generation, Ending::Stopped),
             News::Ended(ending) => post.ended(generation, ending),
         }
     }
@@ -324,8 +326,10 @@ impl Crew {
             }
             self.wait(signals, left);
             while let Ok(Event { index, generation, news }) = self.events.try_recv() {
-                if let News::Ended(ending) = news {
-                    self.posts[index].ended(generation, ending);
+                match news {
+                    News::Ended(ending) => self.posts[index].ended(generation, ending),
+                    News::Told(Report::Left) => self.posts[index].ended(generation, Ending::Stopped),
+                    News::Told(_) => {}
                 }
             }
         }

@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use super::doors::{Doors, Entrance, Prepared};
-use super::order::{Ear, Order};
+use super::order::{Ear, Order, Report};
 use super::sandbox::Sandbox;
 use super::shortage::{self, Next, Reserve};
 use super::{Options, fault};
@@ -58,22 +58,6 @@ pub struct Assignment {
     pub entrances: Vec<Entrance>,
     /// By which it hears of changes, and of its end.
     pub ear: Ear,
-}
-
-/// What a worker reports.
-#[derive(Debug)]
-pub enum Report {
-    /// Connections are accepted; or they could be, where it is a successor.
-    Ready,
-    /// A document root is another than the worker's sandbox allows it to read; told about once a second, as long as it is so.
-    Outgrown,
-    /// It has done what it was told, or says why it cannot.
-    Done {
-        /// The number of the order.
-        order: u64,
-        /// What stands against it.
-        answer: Result<(), String>,
-    },
 }
 
 /// Counts a worker's heartbeats.
@@ -228,7 +212,12 @@ async fn work(
         end_all(roster).await;
     }
     // What the pool is still about would find nobody to give its result to, and its thread would panic.
-    within(POOL_TIMEOUT, quiet()).await;
+    if !within(POOL_TIMEOUT, quiet()).await {
+        // Nobody need wait for us, and the process may end before we do.
+        access::finish();
+        report(Report::Left);
+        quiet().await;
+    }
     Ok(Ending::Stopped)
 }
 
