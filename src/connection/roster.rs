@@ -367,12 +367,12 @@ impl Drop for Place {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use futures_lite::future::{block_on, pending, poll_once};
     use std::pin::pin;
 
-    pub(in crate::connection) const LIMITS: Limits = Limits {
+    pub(crate) const LIMITS: Limits = Limits {
         head_seconds: 2,
         idle_seconds: 5,
         send_seconds: 3,

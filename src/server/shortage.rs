@@ -173,7 +173,7 @@ pub(super) fn look_after(shard: &Shard, roster: &Roster) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::roster::Limits;
+    use crate::connection::roster::tests::LIMITS;
     use crate::http::request::HeadLimits;
     use std::net::TcpListener;
 
@@ -185,18 +185,7 @@ mod tests {
         let listener = Listener::new(socket).expect("epoll works");
         let head_limits = HeadLimits { head_bytes_max: 1024, target_bytes_max: 512, field_lines_max: 10 };
         let shard = Rc::new(Shard::new(head_limits));
-        let roster = Roster::new(Limits {
-            head_seconds: 1,
-            idle_seconds: 1,
-            send_seconds: 1,
-            disk_seconds: 1,
-            linger_seconds: 1,
-            head_bytes_per_second_min: 0,
-            send_bytes_per_second_min: 0,
-            requests_max: 0,
-            connections_max: 0,
-            connections_of_client_max: 0,
-        });
+        let roster = Roster::new(LIMITS);
         let reserve = Reserve::new();
         let door = Door { listener: 0, is_proxied: false };
         let rest = || Next::Rest(PAUSE);
