@@ -79,6 +79,8 @@ impl Outgoing {
             Outgoing::Nothing => true,
             Outgoing::Piece(Piece::Text(text)) => text.len() <= COPIED_BYTES_MAX,
             Outgoing::Piece(Piece::Held(_, range)) => range.len() <= COPIED_BYTES_MAX,
+            // So small a part of shared content is copied behind the head, as that of a core's own is.
+            Outgoing::Piece(Piece::Shared(_, range)) => range.end - range.start <= COPIED_BYTES_MAX as u64,
             _ => false,
         }
     }
