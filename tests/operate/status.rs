@@ -128,7 +128,8 @@ fn the_command_shows_it_once() {
 fn the_command_leaves_a_terminal_as_it_was() {
     let site = Site::new();
     let (_server, socket) = watched(&site, Setup::root(&site.root()));
-    let command = format!("{PROGRAM} status --socket {}", socket.display());
+    // With exec: a shell that waits for it would end by the Ctrl-C itself, with a status of its own.
+    let command = format!("exec {PROGRAM} status --socket {}", socket.display());
     for key in ["q", "\x03"] {
         let child = Command::new("script")
             .args(["-q", "-e", "-c", &command, "/dev/null"])
@@ -151,8 +152,9 @@ fn the_command_leaves_a_terminal_as_it_was() {
         let mut stdin = child.stdin.take().expect("it is piped");
         stdin.write_all(key.as_bytes()).expect("it reads keys");
         stdout.read_to_end(&mut shown).expect("it ends");
-        assert!(child.wait().expect("it is our child").success(), "{key:?}");
         let shown = String::from_utf8_lossy(&shown);
+        let status = child.wait().expect("it is our child");
+        assert!(status.success(), "{key:?}: {status}: {shown:?}");
         assert!(shown.contains("\x1b[?1049h") && shown.contains("otus-httpd"), "{shown:?}");
         assert!(shown.trim_end().ends_with("\x1b[?7h\x1b[?25h\x1b[?1049l"), "{shown:?}");
     }
