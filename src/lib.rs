@@ -26,8 +26,8 @@
 //! - `connection` never sees a path, `site` never sees a socket, `http` never sees the world.
 //! - The status is never written before the file is open and its length known.
 //! - Every wait has a deadline; every queue, buffer and loop has a named limit.
-//! - `unsafe` stands in seven files only, each use argued beside it: `storage::file`,
-//!   `defence::heap`, `socket::queue`, `socket::readiness`, `server::preflight`, `server::ring`, `server::worker`.
+//! - `unsafe` stands in eight files only, each use argued beside it: `storage::file`,
+//!   `defence::heap`, `socket::queue`, `socket::readiness`, `server::inherit`, `server::preflight`, `server::ring`, `server::worker`.
 
 pub mod cli;
 pub mod config;

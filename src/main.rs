@@ -17,6 +17,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     server::privileges::forbid_new();
+    if server::upgrade::launch() {
+        return ExitCode::SUCCESS;
+    }
     match cli::parse(std::env::args_os()) {
         Typed::Args(args) => run(&args),
         Typed::Text(text) => {
@@ -126,5 +129,7 @@ fn show_status(args: &Args, status: &StatusArgs) -> ExitCode {
 
 fn fail(code: u8, line: &str) -> ExitCode {
     eprintln!("otus-httpd: {line}");
+    // Whoever was to be relieved by this process serves on, and says why.
+    server::upgrade::tell_failure(line);
     ExitCode::from(code)
 }

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How long a connection may stay in each phase, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +76,9 @@ impl Phase {
         }
     }
 }
+
+/// Between two looks at answers that somebody waits for.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 const FRESH_SECONDS_WHEN_DRAINING: u32 = 1;
 
@@ -210,6 +213,26 @@ impl Roster {
                 watch.deadline_tick.set(soon);
             }
             watch.wake();
+        }
+    }
+
+    /// Waits for the answers that are under way now; not for what the same connections ask for afterwards.
+    pub fn finished(&self) -> impl Future<Output = ()> + use<> {
+        let is_busy = |watch: &Watch| matches!(watch.phase.get(), Phase::Send | Phase::Paced | Phase::Disk);
+        let watches = self.watches.borrow();
+        let busy = watches.iter().filter(|(_, watch)| is_busy(watch));
+        let mut busy: Vec<_> = busy.map(|(_, watch)| (Rc::downgrade(watch), watch.requests.get())).collect();
+        async move {
+            loop {
+                busy.retain(|(watch, requests)| {
+                    let is_same = |watch: Rc<Watch>| is_busy(&watch) && watch.requests.get() == *requests;
+                    watch.upgrade().is_some_and(is_same)
+                });
+                if busy.is_empty() {
+                    return;
+                }
+                glommio::timer::sleep(LOOK_PAUSE).await;
+            }
         }
     }
 

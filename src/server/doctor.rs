@@ -5,6 +5,7 @@
 //!
 //! Invariant: a finding is an error exactly when a start (or a reload) would be refused for it, or could not serve what is configured.
 
+use super::inherit::Pool;
 use super::privileges::Identity;
 use super::reach::{self, Account, Reach, Want};
 use super::{Options, StartError, admin, listen, logs, preflight, sandbox};
@@ -163,7 +164,7 @@ pub fn examine(options: &Options, occasion: Occasion) -> Vec<Finding> {
         Occasion::Start => {
             findings.extend(listen::try_each(options, owner).iter().map(|outcome| Finding::of("listen", outcome)));
             if !options.admin.listen.is_empty() {
-                let opened = admin::open(&options.admin, owner);
+                let opened = admin::open(&options.admin, owner, &mut Pool::default());
                 let addresses: Vec<_> = options.admin.listen.iter().map(ToString::to_string).collect();
                 findings.push(Finding::of(
                     "admin",

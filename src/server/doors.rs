@@ -1,15 +1,25 @@
 //! The listeners that one worker accepts from, opened and closed while it serves.
 //!
+//! Order: sockets are made ready, [`Doors::prepare`] · each is accepted from by a task of its own, [`Doors::open`] · it is closed, or left to others.
+//!
 //! Invariant: whatever waits in the queue of a listener that is closed is accepted first, and answered.
 
-use super::shortage::Reserve;
-use super::worker::{accept, spawn, stop_listening, take_waiting};
-use crate::connection::{Door, roster::Roster};
+use super::fault;
+use super::inherit;
+use super::listen::Way;
+use super::shortage::{Next, Reserve};
+use super::worker::spawn;
+use crate::connection::{self, Door, roster::Roster};
+use crate::counters;
 use crate::shard::Shard;
-use crate::socket::Listener;
+use crate::socket::{Listener, Stream, accept_from};
 use async_task::Task;
+use futures_lite::future;
+use glommio::timer::sleep;
+use rustix::io::Errno;
 use socket2::Socket;
 use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
 use std::rc::Rc;
 
 /// A listener, as a worker is told of it.
@@ -20,8 +30,8 @@ pub struct Entrance {
     pub number: u16,
     /// Whether a PROXY header comes before the first request of a connection.
     pub is_proxied: bool,
-    /// The worker's socket, where the listener is new to it: a copy, so that the queue outlives a worker that died.
-    pub socket: Option<Socket>,
+    /// The worker's sockets, where the listener is new to it.
+    pub ways: Vec<Way>,
 }
 
 /// The listeners of one worker.
@@ -34,13 +44,13 @@ pub struct Doors {
 
 struct OpenDoor {
     door: Rc<Cell<Door>>,
-    socket: Socket,
+    way: Way,
     accepting: Task<std::thread::Result<()>>,
 }
 
 /// New listeners that are ready to be accepted from, each with a copy to accept by. They are not waited for yet: of a socket that is
 /// shared, an event would go to whoever does not accept.
-pub struct Prepared(Vec<(Door, Socket, Socket)>);
+pub struct Prepared(Vec<(Door, Way, Socket)>);
 
 impl Doors {
     /// None yet.
@@ -52,10 +62,12 @@ impl Doors {
     pub fn prepare(&self, entrances: &mut [Entrance]) -> Result<Prepared, String> {
         let mut prepared = Vec::new();
         for entrance in entrances {
-            let Some(socket) = entrance.socket.take() else { continue };
-            let copy = socket.try_clone().map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
             let door = Door { listener: entrance.number, is_proxied: entrance.is_proxied };
-            prepared.push((door, socket, copy));
+            for way in entrance.ways.drain(..) {
+                let copy = way.socket.try_clone();
+                let copy = copy.map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
+                prepared.push((door, way, copy));
+            }
         }
         Ok(Prepared(prepared))
     }
@@ -70,7 +82,7 @@ impl Doors {
             let is_proxied = named(open.door.get()).is_some_and(|entrance| entrance.is_proxied);
             open.door.set(Door { is_proxied, ..open.door.get() });
         }
-        for (door, socket, copy) in prepared.0 {
+        for (door, way, copy) in prepared.0 {
             let listener = match Listener::new(copy) {
                 Ok(listener) => listener,
                 Err(error) => {
@@ -81,7 +93,7 @@ impl Doors {
             let door = Rc::new(Cell::new(door));
             let (shard, roster, reserve) = (self.shard.clone(), self.roster.clone(), self.reserve.clone());
             let accepting = spawn(accept(listener, door.clone(), shard, roster, reserve));
-            open.push(OpenDoor { door, socket, accepting });
+            open.push(OpenDoor { door, way, accepting });
         }
         for open in gone {
             self.close(open);
@@ -102,11 +114,16 @@ impl Doors {
                 self.close(open);
                 continue;
             }
-            let OpenDoor { door, socket, accepting } = open;
+            let OpenDoor { door, way, accepting } = open;
             drop(accepting);
             // A connection whose event came to us is nobody's else until the next one comes.
-            take_waiting(&socket, door.get(), &self.shard, &self.roster);
+            take_waiting(&way.socket, door.get(), &self.shard, &self.roster);
         }
+    }
+
+    /// Leaves them with what waits there to a process that is to come.
+    pub fn leave_queues(&self) {
+        self.open.take();
     }
 
     /// Forgets them as they are: the worker has died, and others go on with the queues.
@@ -115,10 +132,12 @@ impl Doors {
     }
 
     fn close(&self, open: OpenDoor) {
-        let OpenDoor { door, socket, accepting } = open;
+        let OpenDoor { door, way, accepting } = open;
         // Dropped, it accepts nothing more, also where it is told so later.
         drop(accepting);
-        stop_listening(&socket, door.get(), &self.shard, &self.roster);
+        if !way.is_lent && !inherit::is_unsettled() {
+            stop_listening(&way.socket, door.get(), &self.shard, &self.roster);
+        }
         self.roster.close_listener(door.get().listener);
     }
 
@@ -135,4 +154,58 @@ impl Doors {
             }
         }
     }
+}
+
+/// Connections accepted in a row before the others have their turn.
+const ACCEPTED_IN_A_ROW_MAX: usize = 32;
+
+/// Accepts from a listener, for ever; its door may change meanwhile.
+async fn accept(listener: Listener, door: Rc<Cell<Door>>, shard: Rc<Shard>, roster: Rc<Roster>, reserve: Rc<Reserve>) {
+    let mut in_a_row = 0;
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                start(stream, door.get(), &shard, &roster);
+            }
+            Err(error) => {
+                // Another worker that stops has shut down the socket that they share; this one is told in a moment.
+                if Errno::from_io_error(&error) == Some(Errno::INVAL) {
+                    future::pending::<()>().await;
+                }
+                match reserve.failed(&error, &listener, door.get(), &shard, &roster) {
+                    Next::GoOn => future::yield_now().await,
+                    Next::Rest(pause) => sleep(pause).await,
+                }
+            }
+        }
+        in_a_row += 1;
+        if in_a_row >= ACCEPTED_IN_A_ROW_MAX {
+            in_a_row = 0;
+            future::yield_now().await;
+        }
+    }
+}
+
+/// Serves a connection in a task of its own; a panic in it ends there.
+fn start(stream: Stream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+    counters::here().accepted.add(1);
+    let serving = fault::in_connection(connection::serve(stream, door, shard.clone(), roster));
+    // The panic hook has told of a panic; there is nothing left to do about it.
+    spawn(serving).detach();
+}
+
+/// Takes what waits in the queue of a socket.
+fn take_waiting(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+    while let Ok(stream) = accept_from(socket) {
+        start(stream, door, shard, roster);
+    }
+}
+
+/// Takes what waits in the queue of a socket, for closing it would reset those clients, and stops
+/// listening. A close alone would come late: a ring may still hold the socket, the kernel takes
+/// rings down in its own time, and until then clients would queue where nobody accepts.
+fn stop_listening(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
+    take_waiting(socket, door, shard, roster);
+    // It can only fail on a socket that does not listen any more.
+    let _ = socket.shutdown(Shutdown::Read);
 }

@@ -1,16 +1,20 @@
 //! Listening sockets: one a worker for each address, with SO_REUSEPORT, so that the kernel spreads
 //! the connections and no worker waits for another. Of a Unix socket there is one, which all workers share.
 //!
+//! Sockets that were there before this process (`inherit`) are taken up instead, however many there are of them.
+//!
 //! Order: [`Listeners::prepare`] opens what is new · whoever is concerned agrees · [`Listeners::apply`] takes it in and closes
 //! what is gone.
 //!
 //! Invariant: a port or a file that another program listens on is never shared or taken away in silence.
 
+use super::explain::{errno, explain, explain_tcp, explain_unix, is_absent};
+use super::inherit::{self, Held, Origin, Pool, Role};
 use super::socket_file::{self, SocketFile};
-use super::{Address, Listen, Options, StartError, holder};
+use super::{Address, Listen, Options, StartError};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,6 +27,8 @@ pub struct Listeners {
     open: BTreeMap<u16, Listener>,
     /// The number to give out next, if it is free. It moves on also where a change comes to nothing: a worker may have served it.
     next: Cell<u16>,
+    /// What was there before this process, and is not taken yet.
+    inherited: RefCell<Pool>,
 }
 
 /// One listener.
@@ -34,8 +40,18 @@ pub struct Listener {
     named: Address,
     /// Removed before the sockets are closed: see [`SocketFile`].
     file: Option<SocketFile>,
-    /// A socket for each worker.
-    sockets: Vec<Socket>,
+    /// Whatever their number, each is read by a worker.
+    sockets: Vec<Held>,
+    workers: usize,
+}
+
+/// A socket as a worker accepts from it.
+#[derive(Debug)]
+pub struct Way {
+    /// A copy, so that the queue outlives a worker that died.
+    pub socket: Socket,
+    /// Another process listens on it too, and goes on when this one does not.
+    pub is_lent: bool,
 }
 
 /// What a change of the listeners is about, before any of it takes effect.
@@ -48,6 +64,16 @@ pub struct Change {
 }
 
 impl Listeners {
+    /// None yet; those of the pool are taken up before others are opened.
+    pub(super) fn inheriting(pool: Pool) -> Listeners {
+        Listeners { inherited: RefCell::new(pool), ..Listeners::default() }
+    }
+
+    /// What was there before this process, and is not taken yet.
+    pub(super) fn inherited(&mut self) -> &mut Pool {
+        self.inherited.get_mut()
+    }
+
     /// Opens the listeners that these options name and that are not open yet. Those in the
     /// file system are given to `owner`, a user and a group. Nothing changes before [`Listeners::apply`].
     pub fn prepare(&self, options: &Options, owner: Option<(u32, u32)>) -> Result<Change, StartError> {
@@ -56,6 +82,11 @@ impl Listeners {
         for listen in &options.listen {
             if let Some(number) = self.number_of(&listen.address, &change.numbers) {
                 change.numbers.push(Some(number));
+                continue;
+            }
+            if self.is_served_by_dual(&listen.address, options, &change) {
+                tracing::debug!("{} is served by the socket of both families", listen.address);
+                change.numbers.push(None);
                 continue;
             }
             change.numbers.push(match Listener::open(listen, options.workers, backlog, self, owner)? {
@@ -92,6 +123,16 @@ impl Listeners {
         self.open.get(&number)
     }
 
+    /// All sockets, with what they are known by.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.open.values().flat_map(|listener| &listener.sockets)
+    }
+
+    /// Leaves the files of Unix sockets to the process that goes on with them.
+    pub(super) fn keep_files(&mut self) {
+        self.open.values_mut().filter_map(|listener| listener.file.take()).for_each(SocketFile::keep);
+    }
+
     /// Stops listening in the kernel's eyes for good: the files of Unix sockets first, while the sockets still listen.
     pub fn remove_files(&mut self) {
         self.open.values_mut().for_each(|listener| listener.file = None);
@@ -119,6 +160,18 @@ impl Listeners {
         Ok(number)
     }
 
+    /// Whether all connections to this address come by a socket of both families, which the options name as well.
+    fn is_served_by_dual(&self, named: &Address, options: &Options, change: &Change) -> bool {
+        let Address::Tcp(address) = named else { return false };
+        let both = Address::Tcp(inherit::dual(address.port()));
+        let is_named = options.listen.iter().any(|listen| listen.address == both);
+        let mut open = self.open.values().chain(change.opened.iter().map(|(_, listener)| listener));
+        let is_it = |held: &Held, bound: &Address| inherit::is_dual_of(named, bound, &held.socket);
+        is_named
+            && (self.inherited.borrow().has_dual_of(named)
+                || open.any(|listener| listener.sockets.iter().any(|held| is_it(held, &listener.bound))))
+    }
+
     /// Whether a listener of ours has this port.
     fn holds_port(&self, port: u16) -> bool {
         let has_it = |listener: &Listener| matches!(&listener.bound, Address::Tcp(address) if address.port() == port);
@@ -127,10 +180,10 @@ impl Listeners {
 }
 
 impl Change {
-    /// A copy of a worker's socket of the new listener of this number.
-    pub fn socket_of(&self, number: u16, worker: usize) -> std::io::Result<Option<Socket>> {
+    /// A worker's sockets of the listener of this number, if that is new.
+    pub fn ways_of(&self, number: u16, worker: usize) -> std::io::Result<Vec<Way>> {
         let opened = self.opened.iter().find(|(opened, _)| *opened == number);
-        opened.map(|(_, listener)| listener.socket_of(worker)).transpose()
+        opened.map_or_else(|| Ok(Vec::new()), |(_, listener)| listener.ways_of(worker))
     }
 
     /// The new listeners with their numbers.
@@ -173,14 +226,20 @@ impl Listener {
         others: &Listeners,
         owner: Option<(u32, u32)>,
     ) -> Result<Option<Listener>, StartError> {
+        if let Some((bound, held)) = others.inherited.borrow_mut().take(&listen.address, Role::Site) {
+            return Ok(Some(Listener::of_inherited(listen, bound, held, workers, backlog)));
+        }
         let opened = match &listen.address {
             Address::Tcp(address) => open_tcp(*address, workers, backlog, others.holds_port(address.port())),
-            Address::Unix(path) => open_unix(path, owner, workers, backlog, SOCKET_FILE_MODE),
+            Address::Unix(path) => open_unix(path, owner, backlog, SOCKET_FILE_MODE),
         };
         match opened {
-            Ok((bound, sockets)) => {
+            Ok((bound, opened)) => {
                 let file = SocketFile::of(&bound);
-                Ok(Some(Listener { bound, named: listen.address.clone(), file, sockets }))
+                let mut listener =
+                    Listener { bound, named: listen.address.clone(), file, sockets: Vec::new(), workers };
+                opened.into_iter().for_each(|socket| listener.add(socket));
+                Ok(Some(listener))
             }
             Err(error) if listen.optional && is_absent(&error) => {
                 tracing::debug!("not listening on {}: {error}", listen.address);
@@ -190,13 +249,45 @@ impl Listener {
         }
     }
 
-    /// A copy of a worker's socket, so that the queue outlives the worker.
-    pub fn socket_of(&self, worker: usize) -> std::io::Result<Socket> {
-        self.sockets[worker].try_clone()
+    /// One of sockets that were there before. Where there are fewer than workers, more are opened beside them if the kernel lets us;
+    /// if not, workers share.
+    fn of_inherited(listen: &Listen, bound: Address, held: Vec<Held>, workers: usize, backlog: i32) -> Listener {
+        let is_own = held.iter().any(|held| held.origin == Origin::Own);
+        // The file of a socket unit's is the unit's.
+        let file = if is_own { SocketFile::of(&bound) } else { None };
+        let count = held.len();
+        let mut listener = Listener { bound, named: listen.address.clone(), file, sockets: held, workers };
+        if let Address::Tcp(address) = listener.bound {
+            let is_dual = address.is_ipv6() && listener.sockets.iter().any(|held| inherit::is_dual(&held.socket));
+            while !is_dual && listener.sockets.len() < workers {
+                match open_one(address, backlog) {
+                    Ok(socket) => listener.add(socket),
+                    Err(error) => {
+                        tracing::debug!("{address}: workers share sockets, for no more can be opened: {error}");
+                        break;
+                    }
+                }
+            }
+        }
+        tracing::debug!("{}: {count} sockets were there before, {} are read", listener.bound, listener.sockets.len());
+        listener
+    }
+
+    fn add(&mut self, socket: Socket) {
+        let name = inherit::fresh_name(&self.named, &self.bound, Role::Site, &self.sockets);
+        self.sockets.push(Held { socket, origin: Origin::Own, name });
+    }
+
+    /// A worker's sockets. Each of the listener's is read by some worker, and each worker reads one at least.
+    pub fn ways_of(&self, worker: usize) -> std::io::Result<Vec<Way>> {
+        let count = self.sockets.len();
+        let is_read = |at: usize| if count < self.workers { worker % count == at } else { at % self.workers == worker };
+        let read = self.sockets.iter().enumerate().filter(|(at, _)| is_read(*at)).map(|(_, held)| held);
+        read.map(|held| Ok(Way { socket: held.socket.try_clone()?, is_lent: held.origin == Origin::Unit })).collect()
     }
 }
 
-/// An address as it was bound, and a socket for each worker.
+/// An address as it was bound, and its sockets.
 type Opened = (Address, Vec<Socket>);
 
 /// `is_shared`: a listener of ours has the port on another address, which may be about to go.
@@ -224,18 +315,19 @@ pub(super) fn open_admin(
     address: &Address,
     is_shared: bool,
     owner: Option<(u32, u32)>,
-) -> Result<(Address, Socket), StartError> {
+) -> Result<(Address, Held), StartError> {
     let opened = match address {
         Address::Tcp(address) => open_tcp(*address, 1, ADMIN_BACKLOG, is_shared),
-        Address::Unix(path) => open_unix(path, owner, 1, ADMIN_BACKLOG, ADMIN_SOCKET_FILE_MODE),
+        Address::Unix(path) => open_unix(path, owner, ADMIN_BACKLOG, ADMIN_SOCKET_FILE_MODE),
     };
     let told = |error: std::io::Error| match address {
         Address::Tcp(address) => explain_tcp(*address, &error),
         Address::Unix(path) => explain_unix(path, &error),
     };
     let failed = |error| StartError(format!("[admin] listen: {}", told(error)));
-    let (address, mut sockets) = opened.map_err(failed)?;
-    Ok((address, sockets.pop().expect("one was asked for")))
+    let (bound, mut sockets) = opened.map_err(failed)?;
+    let name = inherit::fresh_name(address, &bound, Role::Admin, &[]);
+    Ok((bound, Held { socket: sockets.pop().expect("one was asked for"), origin: Origin::Own, name }))
 }
 
 /// Administrators are few.
@@ -245,21 +337,14 @@ const ADMIN_BACKLOG: i32 = 64;
 const ADMIN_SOCKET_FILE_MODE: u32 = 0o660;
 
 /// Opens one socket in the file system, which all workers share.
-fn open_unix(
-    path: &Path,
-    owner: Option<(u32, u32)>,
-    workers: usize,
-    backlog: i32,
-    mode: u32,
-) -> std::io::Result<Opened> {
+fn open_unix(path: &Path, owner: Option<(u32, u32)>, backlog: i32, mode: u32) -> std::io::Result<Opened> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     patiently(|| socket_file::bind(&socket, path, mode))?;
     if let Some((user, group)) = owner {
         socket_file::give(path, user, group)?;
     }
     socket.listen(backlog)?;
-    let sockets = (0..workers).map(|_| socket.try_clone()).collect::<std::io::Result<_>>()?;
-    Ok((Address::Unix(path.to_owned()), sockets))
+    Ok((Address::Unix(path.to_owned()), vec![socket]))
 }
 
 /// How often an address that is in use is tried, and how long it is left alone between. A server that was killed leaves
@@ -314,69 +399,6 @@ fn backlog() -> i32 {
     setting.trim().parse().unwrap_or(4096)
 }
 
-fn errno(error: &std::io::Error) -> Option<Errno> {
-    Errno::from_io_error(error)
-}
-
-/// Whether the machine lacks the address or its whole family.
-fn is_absent(error: &std::io::Error) -> bool {
-    matches!(errno(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
-}
-
-fn explain(listen: &Listen, error: &std::io::Error) -> StartError {
-    match &listen.address {
-        Address::Tcp(address) => explain_tcp(*address, error),
-        Address::Unix(path) => explain_unix(path, error),
-    }
-}
-
-fn explain_unix(path: &Path, error: &std::io::Error) -> StartError {
-    let holder = holder::of_unix(path);
-    let path = path.display();
-    StartError(match errno(error) {
-        Some(Errno::ADDRINUSE) => match holder {
-            Some(holder) => {
-                format!("unix:{path}: another program listens there ({holder}); stop it, or choose another path")
-            }
-            None => format!(
-                "unix:{path}: another program listens there, or the file is no socket; remove it or choose another"
-            ),
-        },
-        Some(Errno::NOENT | Errno::NOTDIR) => format!("unix:{path}: its directory does not exist; make it first"),
-        Some(Errno::ACCESS | Errno::PERM) => {
-            format!("unix:{path}: permission denied; let the server's user write to the directory")
-        }
-        _ => format!("unix:{path}: cannot listen: {error}"),
-    })
-}
-
-fn explain_tcp(address: SocketAddr, error: &std::io::Error) -> StartError {
-    let port = address.port();
-    StartError(match errno(error) {
-        Some(Errno::ADDRINUSE) => match holder::of_tcp(address) {
-            Some(holder) if holder.is_self() => format!(
-                "{address}: this process listens there already, by another address of `listen`; leave one of the two out"
-            ),
-            Some(holder) => format!(
-                "{address}: another program listens there ({holder}); stop it, or choose another port with --port"
-            ),
-            None => format!(
-                "{address}: another program listens there (`ss -ltnp 'sport = :{port}'` names it); stop it, or choose \
-                 another port with --port"
-            ),
-        },
-        Some(Errno::ACCESS | Errno::PERM) => format!(
-            "{address}: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE, others do not \
-             (--port 8080)"
-        ),
-        Some(Errno::ADDRNOTAVAIL) => {
-            format!("{address}: this machine has no such address (`ip address` lists them); choose with --address")
-        }
-        Some(Errno::AFNOSUPPORT) => format!("{address}: the kernel has no IPv6; choose an IPv4 address with --address"),
-        _ => format!("{address}: cannot listen: {error}"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,7 +433,8 @@ mod tests {
             let mut change = Change { numbers: vec![kept], opened: Vec::new() };
             let number = listeners.free_number(&change).expect("few are open");
             let address = Address::Tcp(loopback(80));
-            let listener = Listener { bound: address.clone(), named: address, file: None, sockets: Vec::new() };
+            let listener =
+                Listener { bound: address.clone(), named: address, file: None, sockets: Vec::new(), workers: 1 };
             change.numbers.push(Some(number));
             change.opened.push((number, listener));
             (number, listeners.apply(change))
@@ -429,14 +452,13 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("otus-httpd-listen-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory of this test");
         let path = directory.join("socket");
-        let (_, first) = open_unix(&path, None, 2, 16, 0o600).expect("a new path");
-        assert_eq!(first.len(), 2);
-        assert!(open_unix(&path, None, 1, 16, 0o600).is_err(), "somebody listens there");
+        let (_, first) = open_unix(&path, None, 16, 0o600).expect("a new path");
+        assert!(open_unix(&path, None, 16, 0o600).is_err(), "somebody listens there");
         drop(first);
-        assert!(open_unix(&path, None, 1, 16, 0o600).is_ok(), "nobody listens there any more");
+        assert!(open_unix(&path, None, 16, 0o600).is_ok(), "nobody listens there any more");
         std::fs::remove_file(&path).expect("it is there");
         std::fs::write(&path, "precious").expect("a file of this test");
-        assert!(open_unix(&path, None, 1, 16, 0o600).is_err(), "it is no socket");
+        assert!(open_unix(&path, None, 16, 0o600).is_err(), "it is no socket");
         assert_eq!(std::fs::read(&path).expect("it is still there"), b"precious");
         std::fs::remove_dir_all(&directory).expect("it is ours");
     }

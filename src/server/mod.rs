@@ -11,11 +11,15 @@
 pub mod admin;
 pub mod doctor;
 pub mod doors;
+mod explain;
 mod holder;
+mod inherit;
 pub mod listen;
 pub mod logs;
 mod notify;
 pub mod order;
+mod parting;
+mod pass;
 pub mod post;
 pub mod preflight;
 pub mod privileges;
@@ -26,7 +30,9 @@ pub mod sandbox;
 mod shortage;
 pub mod signal;
 mod socket_file;
+mod store;
 pub mod supervise;
+pub mod upgrade;
 pub mod worker;
 
 // A test must be able to kill and to stall a worker; a release must not.
@@ -165,6 +171,9 @@ pub type Reload<'a> = &'a dyn Fn() -> Result<Options, String>;
 /// workers accept. `reload` is asked for other options when a signal says so.
 pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
+    let program = upgrade::Program::current();
+    let mut pool = inherit::Pool::of_environment()?;
+    let successor = upgrade::Successor::inherit(&mut pool)?;
     let identity = privileges::Identity::choose(&options.privileges)?;
     privileges::set_limits(&options);
     // The allocator asks for them, and a few connections would make several pages of 2 MiB of a worker's: twice the memory.
@@ -172,11 +181,12 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
         tracing::debug!("large pages of the heap stay on: {}", std::io::Error::from(errno));
     }
     memory::prepare(identity.owner());
-    let mut listeners = listen::Listeners::default();
+    let mut listeners = listen::Listeners::inheriting(pool);
     let change = listeners.prepare(&options, identity.owner())?;
     let numbers = change.numbers.clone();
     listeners.apply(change);
-    let admin = admin::open(&options.admin, identity.owner())?;
+    let admin = admin::open(&options.admin, identity.owner(), listeners.inherited())?;
+    let stored = listeners.inherited().finish();
     // From here on nothing needs root: what is checked below is checked for the user that serves.
     identity.take_on(&options.privileges)?;
     preflight::check(&options)?;
@@ -187,5 +197,6 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     fault::start();
     // Before the workers, so that whoever asks is told that they do not serve yet.
     let admin = admin::Admin::start(admin, options.describe())?;
-    supervise::run(options, logs, listeners, numbers, signals, admin, reload)
+    let heritage = supervise::Heritage { stored, successor, program };
+    supervise::run(options, logs, listeners, numbers, signals, admin, reload, heritage)
 }

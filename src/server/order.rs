@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 /// What a worker is told.
 pub enum Order {
@@ -39,6 +40,26 @@ pub enum Order {
         /// Listeners that the other does not have.
         gone: Vec<u16>,
     },
+    /// Say when the answers that are under way now have ended; serve on.
+    Finish {
+        /// The number of the order.
+        order: u64,
+    },
+    /// Another process goes on with the sockets: finish what is open, and end.
+    Retire(Retirement),
+}
+
+/// How a worker ends whose sockets another process goes on with.
+#[derive(Clone, Copy, Debug)]
+pub struct Retirement {
+    /// Whether it takes what waits in its queues. Where the other listens already it must: of a socket that both wait for, an event
+    /// comes to one of them. Where the other is yet to come, what waits is its.
+    pub takes_waiting: bool,
+    /// How long clients that are idle may ask once more, and learn that the connection closes.
+    pub relief: Duration,
+    /// How long what is in flight may go on; without a bound, until the worker is told to stop, and from then on for as long as for
+    /// any stop.
+    pub drain: Option<Duration>,
 }
 
 /// What a worker reports.

@@ -256,6 +256,11 @@ impl Post {
         self.leaving.extend(told.into_iter().flatten().map(|worker| worker.generation));
     }
 
+    /// Whether a worker is in the post that was not told to stop.
+    pub(super) fn is_manned(&self) -> bool {
+        self.worker.is_some()
+    }
+
     /// Whether somebody still finishes what was begun.
     pub(super) fn is_leaving(&self) -> bool {
         !self.leaving.is_empty()

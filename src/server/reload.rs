@@ -7,7 +7,7 @@
 
 use super::admin::{self, Admin};
 use super::doors::Entrance;
-use super::listen::{Change, Listeners};
+use super::listen::{Change, Listeners, Way};
 use super::logs::{self, OpenLogs};
 use super::order::{Order, Report};
 use super::post::{Confinement, Event, News, Post, Who};
@@ -128,7 +128,7 @@ fn prepare_workers(crew: &mut Crew, options: &Arc<Options>, change: &Change, sig
     let mut waiting = Vec::new();
     for post in &crew.posts {
         let entrances =
-            entrances(options, &change.numbers, |number| change.socket_of(number, post.index)).map_err(unshared)?;
+            entrances(options, &change.numbers, |number| change.ways_of(number, post.index)).map_err(unshared)?;
         waiting.extend(post.tell(Order::Prepare { order: crew.orders, options: options.clone(), entrances }));
     }
     hear_of(crew, waiting, signals)
@@ -167,8 +167,8 @@ fn prepare_successors(
 ) -> Result<(), String> {
     for index in 0..crew.posts.len() {
         let entrances = entrances(options, &change.numbers, |number| match crew.listeners.get(number) {
-            Some(listener) => listener.socket_of(index).map(Some),
-            None => change.socket_of(number, index),
+            Some(listener) => listener.ways_of(index),
+            None => change.ways_of(number, index),
         });
         let entrances = entrances.map_err(unshared)?;
         let started = crew.posts[index].start_successor(options, entrances, &crew.reporter);
@@ -220,16 +220,16 @@ fn wait_for(
     Ok(())
 }
 
-/// The options' listeners as a worker is told of them, with the sockets that `socket_of` gives for their numbers.
+/// The options' listeners as a worker is told of them, with the sockets that `ways_of` gives for their numbers.
 pub(super) fn entrances(
     options: &Options,
     numbers: &[Option<u16>],
-    socket_of: impl Fn(u16) -> std::io::Result<Option<socket2::Socket>>,
+    ways_of: impl Fn(u16) -> std::io::Result<Vec<Way>>,
 ) -> std::io::Result<Vec<Entrance>> {
     let mut entrances = Vec::new();
     for ((position, listen), number) in (0..).zip(&options.listen).zip(numbers) {
         let Some(number) = *number else { continue };
-        entrances.push(Entrance { position, number, is_proxied: listen.is_proxied, socket: socket_of(number)? });
+        entrances.push(Entrance { position, number, is_proxied: listen.is_proxied, ways: ways_of(number)? });
     }
     Ok(entrances)
 }

@@ -1,12 +1,12 @@
 //! Signals as flags, and one descriptor to wait on.
 //!
 //! SIGTERM and SIGINT ask for a stop, and a second one ends the process at once. SIGHUP is noted, SIGUSR1 begins
-//! the logs anew.
+//! the logs anew, SIGUSR2 has another process of the program take over.
 //! SIGPIPE is ignored by the Rust runtime before `main`: a peer that is gone is an error of its
 //! socket, not the end of the server.
 
 use super::StartError;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -18,6 +18,7 @@ pub struct Signals {
     stop: Arc<AtomicBool>,
     hangup: Arc<AtomicBool>,
     reopen: Arc<AtomicBool>,
+    upgrade: Arc<AtomicBool>,
     pipe: UnixStream,
 }
 
@@ -31,6 +32,7 @@ impl Signals {
             let stop = Arc::new(AtomicBool::new(false));
             let hangup = Arc::new(AtomicBool::new(false));
             let reopen = Arc::new(AtomicBool::new(false));
+            let upgrade = Arc::new(AtomicBool::new(false));
             let (pipe, sender) = UnixStream::pair()?;
             pipe.set_nonblocking(true)?;
             for signal in [SIGTERM, SIGINT] {
@@ -39,11 +41,11 @@ impl Signals {
                 signal_hook::flag::register(signal, stop.clone())?;
                 signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
             }
-            for (signal, flag) in [(SIGHUP, &hangup), (SIGUSR1, &reopen)] {
+            for (signal, flag) in [(SIGHUP, &hangup), (SIGUSR1, &reopen), (SIGUSR2, &upgrade)] {
                 signal_hook::flag::register(signal, flag.clone())?;
                 signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
             }
-            Ok(Signals { stop, hangup, reopen, pipe })
+            Ok(Signals { stop, hangup, reopen, upgrade, pipe })
         };
         register().map_err(|error| StartError(format!("signals cannot be handled: {error}")))
     }
@@ -61,6 +63,11 @@ impl Signals {
     /// Whether SIGUSR1 came since the last call.
     pub fn take_reopen(&self) -> bool {
         self.reopen.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether SIGUSR2 came since the last call.
+    pub fn take_upgrade(&self) -> bool {
+        self.upgrade.swap(false, Ordering::Relaxed)
     }
 
     /// What becomes readable when a signal comes; [`Signals::clear`] makes it wait again.

@@ -3,7 +3,7 @@
 //! Invariant: root changes by a name nothing but a socket. Whoever may write to the directory, as a service's user may, could
 //! have put a link there by then.
 
-use super::Address;
+use super::{Address, inherit};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::os::unix::fs::FileTypeExt;
@@ -25,8 +25,18 @@ impl SocketFile {
     }
 }
 
+impl SocketFile {
+    /// Leaves it to another process, which goes on with the socket.
+    pub(super) fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.0.as_os_str().is_empty() || inherit::is_unsettled() {
+            return;
+        }
         match std::fs::remove_file(&self.0) {
             // Somebody may have removed it before; then there is nothing left to do.
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -6,11 +6,14 @@
 
 use super::admin::{Admin, Description};
 use super::doors::Entrance;
+use super::inherit;
 use super::listen::{Listener, Listeners};
 use super::logs::OpenLogs;
 use super::order::Report;
 use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
+use super::store::Store;
+use super::upgrade::{Program, Successor, Upgrade};
 use super::worker::Ending;
 use super::{Address, Options, Reload, StartError, notify, reload, ring, sandbox};
 use crate::counters;
@@ -23,8 +26,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+/// What a process has from those before it, and has for those that follow.
+pub(super) struct Heritage {
+    /// Names in systemd's descriptor store.
+    pub(super) stored: Vec<String>,
+    /// Where this process takes over from another.
+    pub(super) successor: Option<Successor>,
+    /// What to start when another is to take over.
+    pub(super) program: std::io::Result<Program>,
+}
+
 /// Runs the workers until a signal says stop. `numbers` are those of the options' listeners.
-pub fn run(
+pub(super) fn run(
     options: Options,
     logs: OpenLogs,
     listeners: Listeners,
@@ -32,10 +45,18 @@ pub fn run(
     signals: Signals,
     admin: Admin,
     reload: Reload<'_>,
+    heritage: Heritage,
 ) -> Result<(), StartError> {
+    let Heritage { stored, successor, program } = heritage;
     let mut crew = Crew::start(Arc::new(options), logs, listeners, numbers, admin)?;
+    crew.store = Store::holding(stored);
     crew.describe();
     crew.wait_until_ready(&signals)?;
+    if let Some(successor) = successor {
+        successor.take_over()?;
+        tracing::info!("this process has taken over");
+    }
+    inherit::settle();
     announce(&crew.options, crew.serving());
     tracing::debug!("{} workers run; flags of their rings: {}", crew.options.workers, ring::describe());
     match sandbox::describe(&crew.options.sandbox) {
@@ -43,6 +64,7 @@ pub fn run(
         state if sandbox::is_wanting(&crew.options.sandbox) => tracing::info!("sandbox of the workers: {state}"),
         state => tracing::debug!("sandbox of the workers: {state}"),
     }
+    crew.sync_store();
     notify::ready(&format!("serving with {} workers", crew.options.workers));
     while !signals.stop_asked() {
         crew.wait(&signals, crew.time_to_next_look());
@@ -51,10 +73,20 @@ pub fn run(
         if signals.take_reopen() {
             journal::reopen();
         }
-        if signals.take_hangup() {
+        if signals.take_upgrade() {
+            crew.begin_upgrade(&program);
+        }
+        if let Some(pid) = crew.look_at_upgrade() {
+            if crew.hand_over(pid) {
+                return crew.finish_transfers(&signals);
+            }
+        }
+        // While another process is about to take over, nothing changes.
+        if crew.upgrade.is_none() && signals.take_hangup() {
             crew.reload(reload, &signals);
         }
     }
+    crew.abandon_upgrade();
     notify::stopping();
     crew.leave(&signals);
     tracing::info!("stopping: finishing what is in flight, for {} s at most", crew.options.drain_timeout.as_secs());
@@ -98,13 +130,17 @@ pub(super) struct Crew {
     pub(super) last_look: Instant,
     /// Orders that were given.
     pub(super) orders: u64,
+    /// Sockets that outlive the process.
+    pub(super) store: Store,
+    /// Another process that is about to take over.
+    pub(super) upgrade: Option<Upgrade>,
 }
 
 /// How long all workers together may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much longer than the drain the supervisor waits for a worker to end.
-const STOP_MARGIN: Duration = Duration::from_secs(4);
+pub(super) const STOP_MARGIN: Duration = Duration::from_secs(4);
 
 /// The number of orders whose answers nobody waits for.
 const NOBODY_WAITS: u64 = 0;
@@ -137,6 +173,8 @@ impl Crew {
             bell,
             last_look: Instant::now(),
             orders: 0,
+            store: Store::default(),
+            upgrade: None,
         };
         for index in 0..crew.posts.len() {
             crew.start_worker(index).map_err(fail)?;
@@ -152,7 +190,7 @@ impl Crew {
     /// The listeners that are open, with their sockets for this worker.
     fn entrances_of(&self, worker: usize) -> std::io::Result<Vec<Entrance>> {
         reload::entrances(&self.options, &self.numbers, |number| {
-            self.listeners.get(number).map(|listener| listener.socket_of(worker)).transpose()
+            self.listeners.get(number).map_or_else(|| Ok(Vec::new()), |listener| listener.ways_of(worker))
         })
     }
 
@@ -190,12 +228,11 @@ impl Crew {
     /// Waits for a signal, an event, or the time to pass.
     pub(super) fn wait(&self, signals: &Signals, time: Duration) {
         let timeout = Timespec::try_from(time).ok();
-        let mut wakers = [
-            PollFd::from_borrowed_fd(signals.descriptor(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
-        ];
+        let descriptors =
+            [Some(signals.descriptor()), Some(self.bell.as_fd()), self.upgrade.as_ref().map(Upgrade::descriptor)];
+        let wakers = descriptors.into_iter().flatten().map(|waker| PollFd::from_borrowed_fd(waker, PollFlags::IN));
         // An interruption is as good as an event: the caller looks at everything again.
-        let _ = poll(&mut wakers, timeout.as_ref());
+        let _ = poll(&mut wakers.collect::<Vec<_>>(), timeout.as_ref());
         signals.clear();
         let mut bytes = [0; 64];
         while matches!((&self.bell).read(&mut bytes), Ok(1..)) {}
@@ -256,6 +293,7 @@ impl Crew {
         counters::process().count_reload(outcome.is_ok());
         match outcome {
             Ok(()) => {
+                self.sync_store();
                 tracing::info!("reloaded in {} ms", begun.elapsed().as_millis());
                 notify::ready(&format!("serving with {} workers", self.options.workers));
             }
@@ -267,6 +305,11 @@ impl Crew {
                 lines.for_each(|line| tracing::error!("{line}"));
             }
         }
+    }
+
+    /// Has systemd's store keep what is listened on, and nothing else.
+    fn sync_store(&mut self) {
+        self.store.sync(self.listeners.held().chain(self.admin.held()));
     }
 
     /// Tells whoever looks in what is served.
@@ -314,25 +357,16 @@ impl Crew {
 
     /// Tells all workers to stop and waits for them, within bounds.
     fn stop(&mut self, signals: &Signals) {
-        self.listeners.remove_files();
-        self.posts.iter_mut().for_each(Post::stop);
+        if self.is_outlived() {
+            let drain = self.finish(signals);
+            self.retire(drain);
+        } else {
+            self.listeners.remove_files();
+            self.posts.iter_mut().for_each(Post::stop);
+        }
         self.listeners.clear();
         let deadline = Instant::now() + self.options.drain_timeout + STOP_MARGIN;
-        while self.posts.iter().any(Post::is_leaving) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                tracing::error!("some workers do not end; leaving without them");
-                return;
-            }
-            self.wait(signals, left);
-            while let Ok(Event { index, generation, news }) = self.events.try_recv() {
-                match news {
-                    News::Ended(ending) => self.posts[index].ended(generation, ending),
-                    News::Told(Report::Left) => self.posts[index].ended(generation, Ending::Stopped),
-                    News::Told(_) => {}
-                }
-            }
-        }
+        self.wait_for_all(signals, deadline);
     }
 }
 

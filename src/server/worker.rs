@@ -10,35 +10,33 @@
 #![allow(unsafe_code)]
 
 use super::doors::{Doors, Entrance, Prepared};
-use super::order::{Ear, Order, Report};
+use super::order::{Ear, Order, Report, Retirement};
 use super::sandbox::Sandbox;
-use super::shortage::{self, Next, Reserve};
+use super::shortage;
 use super::{Options, fault};
-use crate::connection::{self, Door, roster::Roster};
+use crate::connection::roster::Roster;
 use crate::counters;
 use crate::engine;
 use crate::observe::access;
 use crate::observe::live;
 use crate::shard::{Service, Shard};
-use crate::socket::{Listener, Stream, tasks};
+use crate::socket::tasks;
 use crate::storage::root::Denied;
 use async_task::Task;
-use futures_lite::{AsyncReadExt, FutureExt, future};
+use futures_lite::{AsyncReadExt, FutureExt};
 use glommio::net::UnixStream;
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
-use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
-use socket2::Socket;
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::Shutdown;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -174,7 +172,8 @@ async fn work(
     let mut house = spawn(keep_house(shard.clone(), outgrown));
     let doors = Doors::new(shard.clone(), roster.clone());
     let drain_timeout = Cell::new(options.drain_timeout);
-    let worker = Worker { shard, roster, doors, drain_timeout, ready: Cell::default(), relieved: Cell::default() };
+    let (ready, retirement) = (Cell::default(), Cell::default());
+    let worker = Worker { shard, roster, doors, drain_timeout, ready, retirement };
     worker.ready.set(Some(worker.prepare(options, entrances)?));
     if !is_successor {
         worker.commit();
@@ -186,7 +185,11 @@ async fn work(
     let Worker { shard, roster, doors, drain_timeout, .. } = &worker;
     let heart = beat(&worker, pulse);
     let faults = fault::watch(index);
-    let life = AssertUnwindSafe(worker.obey(ear, &report).or(heart).or(faults).or(any_ends(&mut house, doors)));
+    let Ear { orders, bell } = ear;
+    // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
+    let mut bell = unsafe { UnixStream::from_raw_fd(bell.into_raw_fd()) };
+    let life =
+        AssertUnwindSafe(worker.obey(&mut bell, &orders, &report).or(heart).or(faults).or(any_ends(&mut house, doors)));
     let died = life.catch_unwind().await.is_err();
     house.cancel().await;
     if died {
@@ -197,15 +200,26 @@ async fn work(
 
     tracing::debug!("worker {index}: {} connections to finish", roster.len());
     shard.draining.set(true);
-    if worker.relieved.get() {
+    let retirement = worker.retirement.get();
+    if let Some(Retirement { relief, .. }) = retirement {
         // Clients that are busy learn from their next answer that the connection closes, and none of their requests meets
         // one that was closed.
-        beat_until(&worker, pulse, within(RELIEF_TIMEOUT, emptied(roster))).await;
+        beat_until(&worker, pulse, within(relief, emptied(roster))).await;
     } else {
         doors.close_all();
     }
     roster.drain();
-    let drained = within(drain_timeout.get(), emptied(roster));
+    let drain = retirement.map_or(Some(drain_timeout.get()), |retirement| retirement.drain);
+    let time_is_up = async {
+        match drain {
+            Some(drain) => sleep(drain).await,
+            None => {
+                while matches!(bell.read(&mut [0; 8]).await, Ok(1..)) {}
+                sleep(drain_timeout.get()).await;
+            }
+        }
+    };
+    let drained = before(time_is_up, emptied(roster));
     if !beat_until(&worker, pulse, drained).await {
         let cut = roster.len();
         tracing::warn!("worker {index}: {cut} connections did not finish in time and were cut");
@@ -237,8 +251,8 @@ struct Worker {
     drain_timeout: Cell<Duration>,
     /// What it was told to prepare.
     ready: Cell<Option<Ready>>,
-    /// Another has taken over.
-    relieved: Cell<bool>,
+    /// Set when others go on with its sockets.
+    retirement: Cell<Option<Retirement>>,
 }
 
 /// What a worker holds ready until it is told to serve it.
@@ -251,11 +265,14 @@ struct Ready {
 
 impl Worker {
     /// Does what it is told, until it is told to stop.
-    async fn obey(&self, ear: Ear, report: &impl Fn(Report)) {
-        // SAFETY: the descriptor is given away by into_raw_fd and owned by the stream from here.
-        let mut bell = unsafe { UnixStream::from_raw_fd(ear.bell.into_raw_fd()) };
+    async fn obey(
+        &self,
+        bell: &mut UnixStream,
+        orders: &Receiver<Order>,
+        report: &(impl Fn(Report) + Clone + 'static),
+    ) {
         while matches!(bell.read(&mut [0; 8]).await, Ok(1..)) {
-            while let Ok(order) = ear.orders.try_recv() {
+            while let Ok(order) = orders.try_recv() {
                 match order {
                     Order::Prepare { order, options, entrances } => {
                         let outcome = self.prepare(options, entrances);
@@ -272,8 +289,28 @@ impl Worker {
                         // Whoever took over goes on listening, on the same sockets.
                         self.doors.leave(&gone);
                         self.shard.draining.set(true);
-                        self.relieved.set(true);
+                        let drain = Some(self.drain_timeout.get());
+                        let retirement = Retirement { takes_waiting: true, relief: RELIEF_TIMEOUT, drain };
+                        self.retirement.set(Some(retirement));
                         report(Report::Done { order, answer: Ok(()) });
+                        return;
+                    }
+                    Order::Finish { order } => {
+                        let (finished, report) = (self.roster.finished(), report.clone());
+                        tasks::spawn(async move {
+                            finished.await;
+                            report(Report::Done { order, answer: Ok(()) });
+                        })
+                        .detach();
+                    }
+                    Order::Retire(retirement) => {
+                        if retirement.takes_waiting {
+                            self.doors.leave(&[]);
+                        } else {
+                            self.doors.leave_queues();
+                        }
+                        self.shard.draining.set(true);
+                        self.retirement.set(Some(retirement));
                         return;
                     }
                 }
@@ -300,7 +337,7 @@ impl Worker {
 }
 
 /// How long a worker that was relieved waits for its clients to ask once more, before it closes what is idle.
-const RELIEF_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const RELIEF_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a worker that stops waits for the pool; a look-up on a disk that hangs is not waited for.
 const POOL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -405,67 +442,6 @@ async fn keep_house(shard: Rc<Shard>, outgrown: impl Fn()) {
     }
 }
 
-/// Connections accepted in a row before the others have their turn.
-const ACCEPTED_IN_A_ROW_MAX: usize = 32;
-
-/// Accepts from a listener, for ever; its door may change meanwhile.
-pub(super) async fn accept(
-    listener: Listener,
-    door: Rc<Cell<Door>>,
-    shard: Rc<Shard>,
-    roster: Rc<Roster>,
-    reserve: Rc<Reserve>,
-) {
-    let mut in_a_row = 0;
-    loop {
-        match listener.accept().await {
-            Ok(stream) => {
-                start(stream, door.get(), &shard, &roster);
-            }
-            Err(error) => {
-                // Another worker that stops has shut down the socket that they share; this one is told in a moment.
-                if Errno::from_io_error(&error) == Some(Errno::INVAL) {
-                    future::pending::<()>().await;
-                }
-                match reserve.failed(&error, &listener, door.get(), &shard, &roster) {
-                    Next::GoOn => future::yield_now().await,
-                    Next::Rest(pause) => sleep(pause).await,
-                }
-            }
-        }
-        in_a_row += 1;
-        if in_a_row >= ACCEPTED_IN_A_ROW_MAX {
-            in_a_row = 0;
-            future::yield_now().await;
-        }
-    }
-}
-
-/// Serves a connection in a task of its own; a panic in it ends there.
-fn start(stream: Stream, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
-    counters::here().accepted.add(1);
-    let serving = fault::in_connection(connection::serve(stream, door, shard.clone(), roster));
-    // The panic hook has told of a panic; there is nothing left to do about it.
-    spawn(serving).detach();
-}
-
-/// Takes what waits in the queue of a socket.
-pub(super) fn take_waiting(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
-    let listener = socket.try_clone().and_then(Listener::new);
-    while let Some(stream) = listener.as_ref().ok().and_then(|listener| listener.accept_now().ok()) {
-        start(stream, door, shard, roster);
-    }
-}
-
-/// Takes what waits in the queue of a socket, for closing it would reset those clients, and stops
-/// listening. A close alone would come late: a ring may still hold the socket, the kernel takes
-/// rings down in its own time, and until then clients would queue where nobody accepts.
-pub(super) fn stop_listening(socket: &Socket, door: Door, shard: &Rc<Shard>, roster: &Rc<Roster>) {
-    take_waiting(socket, door, shard, roster);
-    // It can only fail on a socket that does not listen any more.
-    let _ = socket.shutdown(Shutdown::Read);
-}
-
 /// Waits until no connection is left.
 async fn emptied(roster: &Roster) {
     while !roster.is_empty() {
@@ -475,12 +451,17 @@ async fn emptied(roster: &Roster) {
 
 /// Whether `future` ended in time.
 async fn within(time: Duration, future: impl Future<Output = ()>) -> bool {
+    before(sleep(time), future).await
+}
+
+/// Whether `future` ended before `end` did.
+async fn before<T>(end: impl Future<Output = T>, future: impl Future<Output = ()>) -> bool {
     let in_time = async {
         future.await;
         true
     };
     let too_late = async {
-        sleep(time).await;
+        end.await;
         false
     };
     in_time.or(too_late).await

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::task::Poll;
 
 /// A listening socket.
@@ -45,12 +45,18 @@ impl Listener {
 
     /// A connection that waits to be accepted; `EAGAIN` when there is none.
     pub fn accept_now(&self) -> Result<Stream, Errno> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (descriptor, address) = rustix::net::acceptfrom_with(&self.descriptor, flags)?;
-        // An IPv4 client of an IPv6 socket is still an IPv4 client.
-        let address = address.and_then(|address| SocketAddr::try_from(address).ok());
-        Ok(Stream::new(descriptor, address.map(|address| address.ip().to_canonical())))
+        accept_from(&self.descriptor)
     }
+}
+
+/// A connection that waits to be accepted from `socket`, which this thread does not wait for: where others do, an event must not come
+/// here.
+pub fn accept_from(socket: impl AsFd) -> Result<Stream, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (descriptor, address) = rustix::net::acceptfrom_with(socket, flags)?;
+    // An IPv4 client of an IPv6 socket is still an IPv4 client.
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    Ok(Stream::new(descriptor, address.map(|address| address.ip().to_canonical())))
 }
 
 impl Listener {

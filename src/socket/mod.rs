@@ -14,5 +14,5 @@ pub mod readiness;
 mod stream;
 pub mod tasks;
 
-pub use listener::Listener;
+pub use listener::{Listener, accept_from};
 pub use stream::Stream;

@@ -15,11 +15,11 @@ mod process;
 mod serve;
 pub mod status;
 
+use super::inherit::{self, Held, Origin, Pool, Role};
 use super::listen;
 use super::{Address, StartError};
 use crate::counters::{self, Counters};
 use crate::observe::live;
-use socket2::Socket;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +53,9 @@ struct Listener {
     named: Address,
     /// With the port that the kernel chose.
     bound: Address,
-    socket: Socket,
+    held: Held,
+    /// Its file goes with it; not where another process goes on with the socket.
+    removes_file: AtomicBool,
 }
 
 /// A door that is open, and not yet served.
@@ -80,20 +82,32 @@ struct Serving {
 
 /// Opens the addresses. Each failure is one line with its remedy.
 /// The files of Unix sockets belong to `owner`, user and group, where it is another than who runs this.
-pub fn open(options: &Options, owner: Option<(u32, u32)>) -> Result<Bound, StartError> {
-    open_beside(&[], options, owner)
+pub(super) fn open(options: &Options, owner: Option<(u32, u32)>, inherited: &mut Pool) -> Result<Bound, StartError> {
+    open_beside(&[], options, owner, inherited)
 }
 
 /// Opens those that are not open already.
-fn open_beside(open: &[Arc<Listener>], options: &Options, owner: Option<(u32, u32)>) -> Result<Bound, StartError> {
+fn open_beside(
+    open: &[Arc<Listener>],
+    options: &Options,
+    owner: Option<(u32, u32)>,
+    inherited: &mut Pool,
+) -> Result<Bound, StartError> {
     let mut listeners = Vec::new();
     for named in &options.listen {
         let kept = open.iter().find(|listener| listener.named == *named);
         listeners.push(match kept {
             Some(listener) => listener.clone(),
             None => {
-                let (bound, socket) = listen::open_admin(named, is_of_one(open, named), owner)?;
-                Arc::new(Listener { named: named.clone(), bound, socket })
+                // More than one is never opened, and a unit that has more is served by its first.
+                let taken = inherited.take(named, Role::Admin);
+                let (bound, held) = match taken.and_then(|(bound, held)| Some((bound, held.into_iter().next()?))) {
+                    Some(taken) => taken,
+                    None => listen::open_admin(named, is_of_one(open, named), owner)?,
+                };
+                // The file of a socket unit's is the unit's.
+                let removes_file = AtomicBool::new(held.origin == Origin::Own);
+                Arc::new(Listener { named: named.clone(), bound, held, removes_file })
             }
         });
     }
@@ -108,6 +122,9 @@ fn is_of_one(open: &[Arc<Listener>], named: &Address) -> bool {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        if inherit::is_unsettled() || !self.removes_file.load(Ordering::Relaxed) {
+            return;
+        }
         if let Address::Unix(path) = &self.bound {
             // While it still listens: the file of one that does not is replaced by the next server, whose file it is then.
             let _ = std::fs::remove_file(path);
@@ -134,7 +151,7 @@ impl Admin {
         let (stop, told_to_stop) = UnixStream::pair()?;
         let (scene, listeners) = (self.scene.clone(), self.listeners.clone());
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            let sockets: Vec<_> = listeners.iter().map(|listener| &listener.socket).collect();
+            let sockets: Vec<_> = listeners.iter().map(|listener| &listener.held.socket).collect();
             serve::run(&sockets, &told_to_stop, &scene);
         })?;
         for listener in &self.listeners {
@@ -149,7 +166,7 @@ impl Admin {
             return Ok(None);
         }
         // Whoever reloads is the user that serves: what it makes is its own.
-        open_beside(&self.listeners, options, None).map(Some)
+        open_beside(&self.listeners, options, None, &mut Pool::default()).map(Some)
     }
 
     /// Serves another door in the place of this one, if there is another.
@@ -163,6 +180,21 @@ impl Admin {
             Ok(serving) => self.serving = serving,
             Err(error) => tracing::error!("the admin listener cannot be started again: {error}"),
         }
+    }
+
+    /// The sockets, with what they are known by.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.listeners.iter().map(|listener| &listener.held)
+    }
+
+    /// Leaves the files of Unix sockets to the process that goes on with them.
+    pub(super) fn keep_files(&self) {
+        self.listeners.iter().for_each(|listener| listener.removes_file.store(false, Ordering::Relaxed));
+    }
+
+    /// Answers no more; the sockets stay open until the end.
+    pub(super) fn fall_silent(&mut self) {
+        self.serving = None;
     }
 
     /// Tells this of the server from here on.
