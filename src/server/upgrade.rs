@@ -132,6 +132,8 @@ impl Upgrade {
                 Ok((0, _)) => return Progress::Failed(self.ending()),
                 Ok((length, _)) => String::from_utf8_lossy(&buffer[..length]).into_owned(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                // It ended without having read all; told once, and before what it said.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => continue,
                 Err(error) => return Progress::Failed(format!("nothing more is heard of it: {error}")),
             };
             match text.split_once(' ') {

@@ -4,9 +4,12 @@
 //! passes or fails by how fast the machine is.
 
 pub(crate) mod client;
+pub(crate) mod load;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod slow;
+pub(crate) mod successor;
+pub(crate) mod systemd;
 pub(crate) mod throttle;
 
 pub(crate) use client::{Client, Fault, Method, Response};
