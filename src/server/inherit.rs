@@ -10,6 +10,7 @@
 // Passed descriptors come as bare numbers; the one unsafe call is argued beside it.
 #![allow(unsafe_code)]
 
+use super::socket_file::SocketFile;
 use super::{Address, StartError};
 use rustix::net::SocketType;
 use rustix::net::sockopt::{socket_acceptconn, socket_type};
@@ -176,8 +177,9 @@ impl Pool {
         !is_named && self.sockets.iter().any(|one| is_dual_of(named, &one.address, &one.held.socket))
     }
 
-    /// Tells of what nobody has taken, and closes it; gives the names that systemd's store has.
-    pub(super) fn finish(&mut self) -> Vec<String> {
+    /// Tells of what nobody has taken, and closes it; gives the names that systemd's store has, and the files that are of no use now.
+    pub(super) fn finish(&mut self) -> (Vec<String>, Vec<SocketFile>) {
+        let mut files = Vec::new();
         for Inherited { held, address } in self.sockets.drain(..) {
             match held.origin {
                 Origin::Unit => tracing::warn!(
@@ -186,10 +188,13 @@ impl Pool {
                     held.name
                 ),
                 // It goes on where another process serves it still, so it is closed and not shut down.
-                Origin::Own => tracing::debug!("{address} is not listened on any more"),
+                Origin::Own => {
+                    tracing::debug!("{address} is not listened on any more");
+                    files.extend(SocketFile::of(&address));
+                }
             }
         }
-        std::mem::take(&mut self.stored)
+        (std::mem::take(&mut self.stored), files)
     }
 }
 

@@ -186,7 +186,7 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     let numbers = change.numbers.clone();
     listeners.apply(change);
     let admin = admin::open(&options.admin, identity.owner(), listeners.inherited())?;
-    let stored = listeners.inherited().finish();
+    let (stored, abandoned) = listeners.inherited().finish();
     // From here on nothing needs root: what is checked below is checked for the user that serves.
     identity.take_on(&options.privileges)?;
     preflight::check(&options)?;
@@ -196,7 +196,10 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     limit_of_memory::watch();
     fault::start();
     // Before the workers, so that whoever asks is told that they do not serve yet.
-    let admin = admin::Admin::start(admin, options.describe())?;
-    let heritage = supervise::Heritage { stored, successor, program };
-    supervise::run(options, logs, listeners, numbers, signals, admin, reload, heritage)
+    // One that takes over has the other process answer until then.
+    let is_silent = successor.is_some();
+    let admin = admin::Admin::start(admin, options.describe(), is_silent)?;
+    let heritage = supervise::Heritage { stored, abandoned, successor, program };
+    let opened = supervise::Opened { logs, listeners, numbers, admin };
+    supervise::run(options, opened, heritage, signals, reload)
 }

@@ -15,7 +15,7 @@ use super::worker::{Ending, RELIEF_TIMEOUT};
 use super::{StartError, notify};
 use crate::counters;
 use crate::observe::journal;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 
 /// How long idle clients may ask once more before the process ends. Others wait in the queues meanwhile.
@@ -70,7 +70,7 @@ impl Crew {
     }
 
     /// Leaves all that comes to the new process, which serves. Gives whether it has gone on.
-    pub(super) fn hand_over(&mut self, successor: Pid) -> bool {
+    pub(super) fn hand_over(&mut self, successor: Pid, signals: &Signals) -> bool {
         let Some(mut upgrade) = self.upgrade.take() else { return false };
         // Its words count from here on, and ours do not.
         notify::main_process(successor.as_raw_nonzero().get().unsigned_abs());
@@ -79,6 +79,10 @@ impl Crew {
             upgrade.abandon();
             refuse(&why);
             return false;
+        }
+        if signals.take_hangup() {
+            // It came while nothing was to change here; what the new process has read may be older.
+            let _ = kill_process(successor, Signal::HUP);
         }
         tracing::info!("process {} has taken over; finishing what is in flight", successor.as_raw_nonzero());
         true

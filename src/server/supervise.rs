@@ -12,6 +12,7 @@ use super::logs::OpenLogs;
 use super::order::Report;
 use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
+use super::socket_file::SocketFile;
 use super::store::Store;
 use super::upgrade::{Program, Successor, Upgrade};
 use super::worker::Ending;
@@ -30,33 +31,50 @@ use std::time::{Duration, Instant};
 pub(super) struct Heritage {
     /// Names in systemd's descriptor store.
     pub(super) stored: Vec<String>,
+    /// Files of sockets that nobody asks for any more.
+    pub(super) abandoned: Vec<SocketFile>,
     /// Where this process takes over from another.
     pub(super) successor: Option<Successor>,
     /// What to start when another is to take over.
     pub(super) program: std::io::Result<Program>,
 }
 
-/// Runs the workers until a signal says stop. `numbers` are those of the options' listeners.
+/// What was opened for the start.
+pub(super) struct Opened {
+    pub(super) logs: OpenLogs,
+    pub(super) listeners: Listeners,
+    /// Those of the options' listeners.
+    pub(super) numbers: Vec<Option<u16>>,
+    pub(super) admin: Admin,
+}
+
+/// Runs the workers until a signal says stop.
 pub(super) fn run(
     options: Options,
-    logs: OpenLogs,
-    listeners: Listeners,
-    numbers: Vec<Option<u16>>,
-    signals: Signals,
-    admin: Admin,
-    reload: Reload<'_>,
+    opened: Opened,
     heritage: Heritage,
+    signals: Signals,
+    reload: Reload<'_>,
 ) -> Result<(), StartError> {
-    let Heritage { stored, successor, program } = heritage;
-    let mut crew = Crew::start(Arc::new(options), logs, listeners, numbers, admin)?;
+    let Heritage { stored, abandoned, successor, program } = heritage;
+    let mut crew = Crew::start(Arc::new(options), opened)?;
     crew.store = Store::holding(stored);
     crew.describe();
     crew.wait_until_ready(&signals)?;
     if let Some(successor) = successor {
+        if signals.stop_asked() {
+            return Err(StartError("told to stop before it had taken over".to_owned()));
+        }
         successor.take_over()?;
         tracing::info!("this process has taken over");
+        crew.admin.speak()?;
+        // They may have been begun anew between their opening and now, when the signal for it went to the other process.
+        journal::reopen();
     }
     inherit::settle();
+    // From here on this process is the server: what names it to others, as a PID file, is written here, and not before.
+    // What is not listened on any more leaves no files behind.
+    drop(abandoned);
     announce(&crew.options, crew.serving());
     tracing::debug!("{} workers run; flags of their rings: {}", crew.options.workers, ring::describe());
     match sandbox::describe(&crew.options.sandbox) {
@@ -77,7 +95,7 @@ pub(super) fn run(
             crew.begin_upgrade(&program);
         }
         if let Some(pid) = crew.look_at_upgrade() {
-            if crew.hand_over(pid) {
+            if crew.hand_over(pid, &signals) {
                 return crew.finish_transfers(&signals);
             }
         }
@@ -146,13 +164,8 @@ pub(super) const STOP_MARGIN: Duration = Duration::from_secs(4);
 const NOBODY_WAITS: u64 = 0;
 
 impl Crew {
-    fn start(
-        options: Arc<Options>,
-        logs: OpenLogs,
-        listeners: Listeners,
-        numbers: Vec<Option<u16>>,
-        admin: Admin,
-    ) -> Result<Crew, StartError> {
+    fn start(options: Arc<Options>, opened: Opened) -> Result<Crew, StartError> {
+        let Opened { logs, listeners, numbers, admin } = opened;
         let fail = |error: std::io::Error| StartError(format!("the workers cannot be started: {error}"));
         let (sender, events) = channel();
         let (bell, ringer) = UnixStream::pair().map_err(fail)?;

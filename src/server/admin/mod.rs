@@ -133,15 +133,23 @@ impl Drop for Listener {
 }
 
 impl Admin {
-    /// Serves a door; one without addresses is closed.
-    pub fn start(bound: Bound, description: Description) -> Result<Admin, StartError> {
+    /// Serves a door, from now on or from [`Admin::speak`] on; one without addresses is closed.
+    pub(super) fn start(bound: Bound, description: Description, is_silent: bool) -> Result<Admin, StartError> {
         // From here on the process counts its time.
         counters::started();
         let scene = Arc::new(Scene::new(description, bound.options.is_public));
         let mut admin = Admin { scene, options: bound.options, listeners: bound.listeners, serving: None };
-        let failed = |error| StartError(format!("the admin listener cannot be started: {error}"));
-        admin.serving = admin.serve().map_err(failed)?;
+        if !is_silent {
+            admin.speak()?;
+        }
         Ok(admin)
+    }
+
+    /// Answers from here on.
+    pub(super) fn speak(&mut self) -> Result<(), StartError> {
+        let failed = |error| StartError(format!("the admin listener cannot be started: {error}"));
+        self.serving = self.serve().map_err(failed)?;
+        Ok(())
     }
 
     fn serve(&self) -> std::io::Result<Option<Serving>> {
