@@ -3,7 +3,7 @@
 //! [`run`] in order: [`listen`] opens the sockets, [`privileges`] gives up the rights that took,
 //! [`preflight`] checks what the kernel and the administrator must grant to who is left,
 //! [`supervise`] starts one [`worker`] a core, watches them, and stops them when a [`signal`] says so; or gives them an
-//! [`order`] to serve something else, by other [`doors`]. [`logs`] opens what is written to, [`ring`] sets the flags of their rings, [`sandbox`] what their
+//! [`order`] to serve something else, by other [`doors`]; or has another process take over ([`upgrade`]). [`logs`] opens what is written to, [`ring`] sets the flags of their rings, [`sandbox`] what their
 //! threads may reach. [`doctor`] looks at the same things without serving.
 //!
 //! Invariant: every failure to start is one line that names the cause and the remedy.
