@@ -85,7 +85,6 @@ pub(super) fn run(
     crew.sync_store();
     notify::ready(&format!("serving with {} workers", crew.options.workers));
     while !signals.stop_asked() {
-        crew.wait(&signals, crew.time_to_next_look());
         crew.take_events();
         crew.look_after();
         if signals.take_reopen() {
@@ -103,6 +102,8 @@ pub(super) fn run(
         if crew.upgrade.is_none() && signals.take_hangup() {
             crew.reload(reload, &signals);
         }
+        // Behind the rest: a signal that came during the start is seen at once.
+        crew.wait(&signals, crew.time_to_next_look());
     }
     crew.abandon_upgrade();
     notify::stopping();
