@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn formatters_have_nothing_to_complain_of() {
         let man = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/man/");
-        for page in ["otus-httpd.conf.5", "otus-httpd.8"] {
+        for page in ["otus-httpd.conf.5", "otus-httpd.8", "otus-httpdctl.8"] {
             for (program, arguments) in
                 [("groff", &["-ww", "-man", "-Tutf8", "-z"][..]), ("mandoc", &["-Tlint", "-Wwarning"][..])]
             {
