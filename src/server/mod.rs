@@ -33,6 +33,7 @@ mod socket_file;
 mod store;
 pub mod supervise;
 pub mod upgrade;
+mod watchdog;
 pub mod worker;
 
 // A test must be able to kill and to stall a worker; a release must not.

@@ -45,7 +45,7 @@ impl Crew {
         };
         match begun {
             Ok(upgrade) => self.upgrade = Some(upgrade),
-            Err(why) => refuse(&why),
+            Err(why) => self.refuse(&why),
         }
     }
 
@@ -56,7 +56,7 @@ impl Crew {
             Progress::Ready(pid) => Some(pid),
             Progress::Failed(why) => {
                 self.abandon_upgrade();
-                refuse(&why);
+                self.refuse(&why);
                 None
             }
         }
@@ -77,9 +77,10 @@ impl Crew {
         if let Err(why) = upgrade.go() {
             notify::main_process(std::process::id());
             upgrade.abandon();
-            refuse(&why);
+            self.refuse(&why);
             return false;
         }
+        self.systemd.fall_silent();
         if signals.take_hangup() {
             // It came while nothing was to change here; what the new process has read may be older.
             let _ = kill_process(successor, Signal::HUP);
@@ -187,9 +188,9 @@ impl Crew {
             self.note_endings();
         }
     }
-}
 
-fn refuse(why: &str) {
-    tracing::error!("the upgrade is refused, and this process serves on: {why}");
-    notify::status("serving; an upgrade was refused, and the log says why");
+    fn refuse(&mut self, why: &str) {
+        tracing::error!("the upgrade is refused, and this process serves on: {why}");
+        self.systemd.refused("an upgrade was refused");
+    }
 }

@@ -304,6 +304,12 @@ impl Post {
         }
     }
 
+    /// The generation of the worker that serves here, and its heartbeats so far.
+    pub(super) fn heart(&self) -> Option<(u32, u64)> {
+        let worker = self.worker.as_ref().filter(|_| self.state == State::Serving)?;
+        Some((worker.generation, worker.pulse.beats()))
+    }
+
     /// Looks whether the worker's heart has beaten since the last look.
     pub(super) fn check_heartbeat(&mut self) {
         let beats = self.worker.as_ref().map_or(0, |worker| worker.pulse.beats());

@@ -9,6 +9,7 @@ use super::doors::Entrance;
 use super::inherit;
 use super::listen::{Listener, Listeners};
 use super::logs::OpenLogs;
+use super::notify::{self, Systemd};
 use super::order::Report;
 use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
@@ -16,7 +17,7 @@ use super::socket_file::SocketFile;
 use super::store::Store;
 use super::upgrade::{Program, Successor, Upgrade};
 use super::worker::Ending;
-use super::{Address, Options, Reload, StartError, notify, reload, ring, sandbox};
+use super::{Address, Options, Reload, StartError, reload, ring, sandbox};
 use crate::counters;
 use crate::observe::{journal, notes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -83,7 +84,7 @@ pub(super) fn run(
         state => tracing::debug!("sandbox of the workers: {state}"),
     }
     crew.sync_store();
-    notify::ready(&format!("serving with {} workers", crew.options.workers));
+    crew.systemd.ready(crew.posts.len());
     while !signals.stop_asked() {
         crew.take_events();
         crew.look_after();
@@ -106,7 +107,7 @@ pub(super) fn run(
         crew.wait(&signals, crew.time_to_next_look());
     }
     crew.abandon_upgrade();
-    notify::stopping();
+    crew.systemd.stopping();
     crew.leave(&signals);
     tracing::info!("stopping: finishing what is in flight, for {} s at most", crew.options.drain_timeout.as_secs());
     crew.stop(&signals);
@@ -153,6 +154,7 @@ pub(super) struct Crew {
     pub(super) store: Store,
     /// Another process that is about to take over.
     pub(super) upgrade: Option<Upgrade>,
+    pub(super) systemd: Systemd,
 }
 
 /// How long all workers together may take to start.
@@ -160,6 +162,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much longer than the drain the supervisor waits for a worker to end.
 pub(super) const STOP_MARGIN: Duration = Duration::from_secs(4);
+
+/// Looks of the supervisor after which a post that is still empty counts as stuck for systemd.
+const LOOKS_WITHOUT_A_WORKER_MAX: u32 = 3;
 
 /// The number of orders whose answers nobody waits for.
 const NOBODY_WAITS: u64 = 0;
@@ -189,6 +194,7 @@ impl Crew {
             orders: 0,
             store: Store::default(),
             upgrade: None,
+            systemd: Systemd::new(),
         };
         for index in 0..crew.posts.len() {
             crew.start_worker(index).map_err(fail)?;
@@ -239,9 +245,9 @@ impl Crew {
         Ok(())
     }
 
-    /// Waits for a signal, an event, or the time to pass.
-    pub(super) fn wait(&self, signals: &Signals, time: Duration) {
-        let timeout = Timespec::try_from(time).ok();
+    /// Waits for a signal, an event, or the time to pass; returns early where systemd is to hear something, and tells it.
+    pub(super) fn wait(&mut self, signals: &Signals, time: Duration) {
+        let timeout = Timespec::try_from(time.min(self.systemd.time_to_next_word())).ok();
         let descriptors =
             [Some(signals.descriptor()), Some(self.bell.as_fd()), self.upgrade.as_ref().map(Upgrade::descriptor)];
         let wakers = descriptors.into_iter().flatten().map(|waker| PollFd::from_borrowed_fd(waker, PollFlags::IN));
@@ -250,6 +256,7 @@ impl Crew {
         signals.clear();
         let mut bytes = [0; 64];
         while matches!((&self.bell).read(&mut bytes), Ok(1..)) {}
+        self.systemd.look(&self.posts, self.options.checkalive * LOOKS_WITHOUT_A_WORKER_MAX);
     }
 
     fn time_to_next_look(&self) -> Duration {
@@ -309,10 +316,10 @@ impl Crew {
             Ok(()) => {
                 self.sync_store();
                 tracing::info!("reloaded in {} ms", begun.elapsed().as_millis());
-                notify::ready(&format!("serving with {} workers", self.options.workers));
+                self.systemd.ready(self.posts.len());
             }
             Err(why) => {
-                notify::ready("serving as before: a reload was refused, and the log says why");
+                self.systemd.refused("a reload was refused");
                 let mut lines = why.lines();
                 tracing::error!("nothing has changed, the reload is refused: {}", lines.next().unwrap_or_default());
                 // The place in the file, and the caret under it.

@@ -17,4 +17,5 @@ mod reload;
 mod sandbox;
 mod slow_clients;
 mod status;
+mod systemd;
 mod upgrade;

@@ -4,10 +4,10 @@
 
 use crate::harness::server::Setup;
 use crate::harness::site::write;
-use crate::harness::{Client, Fault, HANG, Method, Server, Site, eventually};
+use super::systemd::Systemd;
+use crate::harness::{Client, Fault, Method, Server, Site, eventually};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -436,22 +436,11 @@ fn a_root_that_was_switched_a_moment_ago_is_no_reason_to_refuse() {
 #[test]
 fn systemd_is_told_of_each_step() {
     let site = Site::new();
-    let path = site.outside().join("notify");
-    let systemd = UnixDatagram::bind(&path).expect("a path of this test");
-    systemd.set_read_timeout(Some(HANG)).expect("an open socket");
-    let hear = || {
-        let mut words = [0; 4096];
-        loop {
-            let length = systemd.recv(&mut words).expect("a word in time");
-            let heard = String::from_utf8(words[..length].to_vec()).expect("words are text");
-            // Sockets for its store are another topic.
-            if !heard.starts_with("FDSTORE") {
-                return heard;
-            }
-        }
-    };
+    let systemd = Systemd::listen(&site);
+    // Between the steps it hears of connections.
+    let hear = || systemd.hear(|words| !words.starts_with("STATUS="));
     let good = listening(&format!("127.0.0.1:{}", free_port()), &site, "");
-    let mut changing = Changing::set_up(&site, &good, |setup| setup.environment("NOTIFY_SOCKET", &path));
+    let mut changing = Changing::set_up(&site, &good, |setup| setup.environment("NOTIFY_SOCKET", &systemd.path));
     assert!(hear().starts_with("READY=1\nSTATUS=serving with 2 workers"));
     changing.change_to(&good);
     let reloading = hear();
@@ -459,7 +448,13 @@ fn systemd_is_told_of_each_step() {
     assert!(hear().starts_with("READY=1\n"));
     changing.change_in_vain("wrokers = 1");
     assert!(hear().starts_with("RELOADING=1\n"));
-    assert!(hear().contains("STATUS=serving as before"));
+    let refused = hear();
+    assert!(refused.starts_with("READY=1\nSTATUS=serving with 2 workers"), "{refused}");
+    assert!(refused.ends_with("; a reload was refused, and the log says why\n"), "{refused}");
+    changing.change_to(&good);
+    assert!(hear().starts_with("RELOADING=1\n"));
+    let accepted = hear();
+    assert!(accepted.starts_with("READY=1\n") && !accepted.contains("refused"), "{accepted}");
     changing.server.signal(Signal::TERM);
     assert!(hear().starts_with("STOPPING=1"));
     assert_eq!(changing.server.exit_code(), Some(0));
