@@ -59,6 +59,14 @@ pub struct Args {
     #[arg(short = 'T', long = "print-config")]
     pub print_config: bool,
 
+    /// Serve in the background: return once it serves, or say why it does not
+    #[arg(long, conflicts_with_all = ["test", "reload_check", "print_config"])]
+    pub daemonize: bool,
+
+    /// File for the number of the process that serves, while it does
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+
     /// Tell more on standard error; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
@@ -198,6 +206,7 @@ mod tests {
             ("stray", "stray"),
             ("--json", "--test"),
             ("-t --reload-check", "--reload-check"),
+            ("-t --daemonize", "--daemonize"),
         ] {
             let message = wrong(line);
             assert!(message.contains(named), "{line}: {message}");
@@ -227,6 +236,8 @@ mod tests {
             "--checkalive",
             "--config",
             "--json",
+            "--daemonize",
+            "--pid-file",
         ] {
             assert!(help.contains(option), "{option}");
         }

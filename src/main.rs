@@ -6,8 +6,9 @@ use otus_httpd::cli::{self, Args, Command, StatusArgs, Typed};
 use otus_httpd::config::examine::{Examined, examine};
 use otus_httpd::config::{Config, ConfigError, DEFAULT_FILE};
 use otus_httpd::observe::{log, notes};
+use otus_httpd::server::daemon::{self, Daemon};
 use otus_httpd::server::doctor::{self, Finding, Level, Occasion};
-use otus_httpd::server::{self, Address};
+use otus_httpd::server::{self, Address, Options, Start, StartError};
 use otus_httpd::watch::{self, Place};
 use std::io::Write;
 use std::process::ExitCode;
@@ -42,6 +43,13 @@ fn run(args: &Args) -> ExitCode {
     if args.test || args.reload_check {
         return check(args);
     }
+    if args.daemonize {
+        // Before anything is opened: the daemon is another process.
+        return match daemon::start(std::env::args_os()) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => fail(1, &error.to_string()),
+        };
+    }
     let config = match Config::load(args) {
         Ok(config) => config,
         Err(error) => return refused(&error),
@@ -50,15 +58,28 @@ fn run(args: &Args) -> ExitCode {
         print(&config.to_toml());
         return ExitCode::SUCCESS;
     }
-    let reload = || Config::load(args).map(|config| config.server_options()).map_err(|error| error.to_string());
+    match serve(args, &config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+fn serve(args: &Args, config: &Config) -> Result<(), StartError> {
+    let daemon = Daemon::begin()?;
+    let options = |config: &Config| -> Result<Options, StartError> {
+        let options = config.server_options();
+        if daemon::is_daemon() { daemon::redirect(options) } else { Ok(options) }
+    };
+    let reload = || {
+        let config = Config::load(args).map_err(|error| error.to_string())?;
+        options(&config).map_err(|error| error.to_string())
+    };
     let file = args.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
     let file =
         if file.exists() { file.display().to_string() } else { "none: defaults and the command line".to_owned() };
     notes::set("configuration", file);
-    match server::run(config.server_options(), &reload) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &error.to_string()),
-    }
+    let start = Start { reload: &reload, pid_file: args.pid_file.as_deref(), daemon };
+    server::run(options(config)?, start)
 }
 
 /// Reports all findings on standard output, and on standard error what a start would say: its first error, or that all is well.

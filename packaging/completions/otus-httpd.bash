@@ -26,7 +26,7 @@ _otus__httpd() {
 
     case "${cmd}" in
         otus__httpd)
-            opts="-a -p -r -w -c -t -T -v -V -h --address --port --rootdir --document-root --user --workers --read-timeout --checkalive --config --test --reload-check --json --print-config --verbose --version --help status"
+            opts="-a -p -r -w -c -t -T -v -V -h --address --port --rootdir --document-root --user --workers --read-timeout --checkalive --config --test --reload-check --json --print-config --daemonize --pid-file --verbose --version --help status"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -85,6 +85,10 @@ _otus__httpd() {
                     return 0
                     ;;
                 -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pid-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_otus_httpd_global_optspecs
-    string join \n a/address= p/port= r/document-root= user= w/workers= read-timeout= checkalive= c/config= t/test reload-check json T/print-config v/verbose V/version h/help
+    string join \n a/address= p/port= r/document-root= user= w/workers= read-timeout= checkalive= c/config= t/test reload-check json T/print-config daemonize pid-file= v/verbose V/version h/help
 end
 
 function __fish_otus_httpd_needs_command
@@ -32,10 +32,12 @@ complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s w -l workers -d '
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -l read-timeout -d 'Seconds a client has to send a request head [default: 15]' -r
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -l checkalive -d 'Seconds between looks of the supervisor after its workers [default: 5]' -r
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s c -l config -d 'Configuration file [default: /etc/otus-httpd.conf, if there is one]' -r -F
+complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -l pid-file -d 'File for the number of the process that serves, while it does' -r -F
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s t -l test -d 'Check configuration, document roots, ports and what the kernel grants; report every finding, and exit'
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -l reload-check -d 'The same for a server that runs: whether a reload would be accepted'
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -l json -d 'Report as one JSON document, with --test or --reload-check'
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s T -l print-config -d 'Print the configuration in force, with the place that each value comes from, and exit'
+complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -l daemonize -d 'Serve in the background: return once it serves, or say why it does not'
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s v -l verbose -d 'Tell more on standard error; twice: everything'
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s V -l version -d 'Print the version'
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s h -l help -d 'Print help'

@@ -9,6 +9,7 @@
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
 pub mod admin;
+pub mod daemon;
 pub mod doctor;
 pub mod doors;
 mod explain;
@@ -20,6 +21,7 @@ mod notify;
 pub mod order;
 mod parting;
 mod pass;
+pub mod pid_file;
 pub mod post;
 pub mod preflight;
 pub mod privileges;
@@ -43,8 +45,11 @@ mod fault;
 #[path = "fault_none.rs"]
 mod fault;
 
+use self::daemon::Daemon;
+use self::pid_file::PidFile;
 use crate::connection::roster;
 use crate::defence::memory as limit_of_memory;
+use crate::observe::journal::Destination;
 use crate::observe::log;
 use crate::shard;
 use crate::site;
@@ -168,14 +173,55 @@ pub struct StartError(pub String);
 /// Reads the options anew; what it gives instead may have several lines.
 pub type Reload<'a> = &'a dyn Fn() -> Result<Options, String>;
 
-/// Serves until a signal says stop. Prints one line an address on standard output once all
-/// workers accept. `reload` is asked for other options when a signal says so.
-pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
+/// How a process was started, beside its configuration.
+pub struct Start<'a> {
+    /// Asked for other options when a signal says so.
+    pub reload: Reload<'a>,
+    /// The file to name this process in.
+    pub pid_file: Option<&'a Path>,
+    /// The daemon that the process is, if it is one.
+    pub daemon: Option<Daemon>,
+}
+
+/// What is to be done outside once all workers accept.
+pub struct Launch {
+    pid_file: Option<PidFile>,
+    daemon: Option<Daemon>,
+}
+
+impl Launch {
+    /// Tells whoever waits for it.
+    fn served(&mut self, messages: &Destination) {
+        if let Some(file) = &mut self.pid_file {
+            file.write();
+        }
+        if let Some(daemon) = &mut self.daemon {
+            daemon.served(messages);
+        }
+    }
+
+    /// Another process serves, and does that itself.
+    fn handed_over(&mut self) {
+        if let Some(file) = &mut self.pid_file {
+            file.disown();
+        }
+    }
+}
+
+/// Serves until a signal says stop. Prints one line an address on standard output once all workers accept.
+pub fn run(options: Options, start: Start<'_>) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
     let program = upgrade::Program::current();
     let mut pool = inherit::Pool::of_environment()?;
     let successor = upgrade::Successor::inherit(&mut pool)?;
     let identity = privileges::Identity::choose(&options.privileges)?;
+    // First of all: where a server runs already, its pid file says so better than its ports.
+    let claim = |path| match successor {
+        Some(_) => PidFile::inherit(path, identity.owner()),
+        None => PidFile::claim(path, identity.owner()),
+    };
+    let pid_file = start.pid_file.map(claim).transpose()?;
+    let launch = Launch { pid_file, daemon: start.daemon };
     privileges::set_limits(&options);
     // The allocator asks for them, and a few connections would make several pages of 2 MiB of a worker's: twice the memory.
     if let Err(errno) = rustix::thread::disable_transparent_huge_pages(true) {
@@ -202,5 +248,5 @@ pub fn run(options: Options, reload: Reload<'_>) -> Result<(), StartError> {
     let admin = admin::Admin::start(admin, options.describe(), is_silent)?;
     let heritage = supervise::Heritage { stored, abandoned, successor, program };
     let opened = supervise::Opened { logs, listeners, numbers, admin };
-    supervise::run(options, opened, heritage, signals, reload)
+    supervise::run(options, opened, heritage, signals, start.reload, launch)
 }

@@ -189,7 +189,8 @@ impl Status {
     fn count(&mut self, now: Instant, workers: usize) {
         let (mut connections, mut requests) = (0, 0);
         for counters in (0..workers).map(counters::of_worker) {
-            connections += counters::State::ALL.iter().map(|(state, _)| counters.connections(*state).get()).sum::<u64>();
+            connections +=
+                counters::State::ALL.iter().map(|(state, _)| counters.connections(*state).get()).sum::<u64>();
             requests += counters::METHODS.iter().map(|(method, _)| counters.requests(*method).get()).sum::<u64>();
         }
         let before = self.counted.replace((requests, now));

@@ -17,7 +17,7 @@ use super::socket_file::SocketFile;
 use super::store::Store;
 use super::upgrade::{Program, Successor, Upgrade};
 use super::worker::Ending;
-use super::{Address, Options, Reload, StartError, reload, ring, sandbox};
+use super::{Address, Launch, Options, Reload, StartError, reload, ring, sandbox};
 use crate::counters;
 use crate::observe::{journal, notes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -56,6 +56,7 @@ pub(super) fn run(
     heritage: Heritage,
     signals: Signals,
     reload: Reload<'_>,
+    mut launch: Launch,
 ) -> Result<(), StartError> {
     let Heritage { stored, abandoned, successor, program } = heritage;
     let mut crew = Crew::start(Arc::new(options), opened)?;
@@ -84,6 +85,7 @@ pub(super) fn run(
         state => tracing::debug!("sandbox of the workers: {state}"),
     }
     crew.sync_store();
+    launch.served(&crew.options.log.destination);
     crew.systemd.ready(crew.posts.len());
     while !signals.stop_asked() {
         crew.take_events();
@@ -96,6 +98,7 @@ pub(super) fn run(
         }
         if let Some(pid) = crew.look_at_upgrade() {
             if crew.hand_over(pid, &signals) {
+                launch.handed_over();
                 return crew.finish_transfers(&signals);
             }
         }

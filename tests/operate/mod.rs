@@ -5,6 +5,7 @@
 
 mod admin;
 mod configuration;
+mod control;
 mod drain;
 mod exhaustion;
 mod inherit;

@@ -2,9 +2,9 @@
 //!
 //! Invariant: no request fails because of a reload.
 
+use super::systemd::Systemd;
 use crate::harness::server::Setup;
 use crate::harness::site::write;
-use super::systemd::Systemd;
 use crate::harness::{Client, Fault, Method, Server, Site, eventually};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::net::{SocketAddr, TcpListener};
@@ -437,8 +437,8 @@ fn a_root_that_was_switched_a_moment_ago_is_no_reason_to_refuse() {
 fn systemd_is_told_of_each_step() {
     let site = Site::new();
     let systemd = Systemd::listen(&site);
-    // Between the steps it hears of connections.
-    let hear = || systemd.hear(|words| !words.starts_with("STATUS="));
+    // Between the steps it hears of connections, and is given sockets to store.
+    let hear = || systemd.hear(|words| !words.starts_with("STATUS=") && !words.starts_with("FDSTORE"));
     let good = listening(&format!("127.0.0.1:{}", free_port()), &site, "");
     let mut changing = Changing::set_up(&site, &good, |setup| setup.environment("NOTIFY_SOCKET", &systemd.path));
     assert!(hear().starts_with("READY=1\nSTATUS=serving with 2 workers"));
