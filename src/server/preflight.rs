@@ -168,11 +168,10 @@ fn check_io_uring() -> Outcome {
     let mut params = io_uring_params::default();
     match io_uring_setup_once(&mut params) {
         Ok(_ring) => Ok("it is permitted".to_owned()),
-        Err(Errno::NOSYS) => Err(StartError(
-            "io_uring is not there: the kernel was built without it, or a seccomp filter hides it; allow \
-             io_uring_setup, io_uring_enter and io_uring_register in the filter"
-                .to_owned(),
-        )),
+        Err(Errno::NOSYS) => Err(StartError(format!(
+            "io_uring is not there: the kernel was built without it, or {}",
+            Surroundings::look().filter()
+        ))),
         Err(Errno::PERM | Errno::ACCESS) => Err(StartError(format!("io_uring is not permitted: {}", denied_by()))),
         Err(Errno::NOMEM) => Err(StartError(
             "no memory for io_uring: raise the limit of locked memory (`ulimit -l 8192`, or LimitMEMLOCK=infinity \
@@ -208,17 +207,57 @@ pub(super) fn is_clock_synchronised() -> Option<bool> {
 }
 
 /// The likely cause of EPERM: the sysctl, or else a filter.
-fn denied_by() -> &'static str {
+fn denied_by() -> String {
     let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    let group = rustix::process::getegid();
+    let filter = Surroundings::look().filter();
     match setting.trim() {
-        "1" => {
-            "the sysctl kernel.io_uring_disabled is 1; set it to 0, or add the server's group to \
-             kernel.io_uring_group"
+        "1" => format!(
+            "the sysctl kernel.io_uring_disabled is 1; set it to 0, or kernel.io_uring_group to {group}, the server's \
+             group"
+        ),
+        "2" => "the sysctl kernel.io_uring_disabled is 2; set it to 0".to_owned(),
+        // As a unit with ProcSubset=pid has it: the sysctl may be anything.
+        _ if !Path::new("/proc/sys/kernel").exists() => {
+            format!("the sysctl kernel.io_uring_disabled, which is hidden here, is not 0; or {filter}")
         }
-        "2" => "the sysctl kernel.io_uring_disabled is 2; set it to 0",
-        _ => {
-            "a seccomp filter denies it, as container engines do by default; run the container with a profile \
-             that allows io_uring_setup, io_uring_enter and io_uring_register"
+        _ => filter,
+    }
+}
+
+/// Who most likely set the seccomp filter that the process runs under.
+enum Surroundings {
+    Container,
+    Unit,
+    Unknown,
+}
+
+impl Surroundings {
+    fn look() -> Surroundings {
+        let is_set = |name| std::env::var_os(name).is_some();
+        // A container may hear of the service manager outside, so that it is asked for first. Its engines agree on no sign.
+        let has_sign = ["/run/.containerenv", "/.dockerenv"].iter().any(|path| Path::new(path).exists());
+        if has_sign || is_set("container") || is_set("KUBERNETES_SERVICE_HOST") {
+            Surroundings::Container
+        } else if is_set("NOTIFY_SOCKET") {
+            Surroundings::Unit
+        } else {
+            Surroundings::Unknown
+        }
+    }
+
+    /// The filter, with the remedy.
+    fn filter(&self) -> String {
+        let calls = "io_uring_setup, io_uring_enter and io_uring_register";
+        match self {
+            Surroundings::Container => format!(
+                "a seccomp filter denies it, as container engines do by default; run the container with a profile \
+                 that allows {calls}, as packaging/container/seccomp.json does"
+            ),
+            Surroundings::Unit => {
+                format!("a seccomp filter denies it, SystemCallFilter= of the unit; allow @aio there ({calls})")
+            }
+            Surroundings::Unknown => format!("a seccomp filter denies it; allow {calls} in the filter"),
         }
     }
 }

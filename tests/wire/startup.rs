@@ -255,6 +255,31 @@ fn no_sys_is_needed() {
     assert_eq!(server.get("/a.txt").content, b"a");
 }
 
+/// As ProcSubset=pid of a unit has it: no setting of the kernel can be read.
+#[test]
+fn no_settings_of_the_kernel_are_needed() {
+    let script = "mount -t proc -o subset=pid proc /proc && exec \"$0\" \"$@\"";
+    let wrapper = ["unshare", "-m", "sh", "-c", script];
+    let probe = std::process::Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        return skipped("a start without /proc/sys", "no such /proc can be mounted here");
+    }
+    let site = Site::new();
+    site.file("a.txt", "a");
+    let server = Setup::root(&site.root()).wrapped(wrapper).start();
+    assert_eq!(server.get("/a.txt").content, b"a");
+    if let Some(denying) = denying(rustix::io::Errno::PERM, IO_URING_SETUP) {
+        let wrapper: Vec<_> = wrapper.map(str::to_owned).into_iter().chain(denying).collect();
+        let outcome = Setup::root(&site.root()).wrapped(wrapper).outcome();
+        check_failure(
+            &outcome,
+            1,
+            &["io_uring_disabled, which is hidden here, is not 0; or a seccomp filter"],
+            "hidden",
+        );
+    }
+}
+
 /// Each worker runs on one core, and no two on the same while there are enough.
 #[test]
 fn workers_are_bound_to_cores() {
@@ -280,12 +305,15 @@ fn workers_are_bound_to_cores() {
     assert_eq!(cpus.len(), 2, "both on one core");
 }
 
-/// Installs a seccomp filter under which io_uring_setup(2), number 425 everywhere, fails with the
-/// error of the first argument, and becomes the program of the others.
-const WITHOUT_IO_URING: &str = r#"
+/// Installs a seccomp filter under which system calls fail with the error of the first argument, those whose numbers are the
+/// second, and becomes the program of the others.
+const DENYING: &str = r#"
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
-steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x50000 | int(sys.argv[1])), (0x06, 0, 0, 0x7FFF0000)]
+steps = [(0x20, 0, 0, 0)]
+for number in sys.argv[2].split(","):
+    steps += [(0x15, 0, 1, int(number)), (0x06, 0, 0, 0x50000 | int(sys.argv[1]))]
+steps += [(0x06, 0, 0, 0x7FFF0000)]
 code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
 class Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_void_p)]
@@ -293,25 +321,62 @@ program = Program(len(steps), ctypes.cast(code, ctypes.c_void_p))
 NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2
 assert libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
 assert libc.prctl(SECCOMP, FILTER, ctypes.byref(program), 0, 0) == 0
-os.execvp(sys.argv[2], sys.argv[2:])
+os.execvp(sys.argv[3], sys.argv[3:])
 "#;
 
+/// io_uring_setup(2), on every architecture.
+const IO_URING_SETUP: &str = "425";
+
+/// What denies these system calls, before a program; none where no filter can be set.
+fn denying(errno: rustix::io::Errno, calls: &str) -> Option<Vec<String>> {
+    let errno = errno.raw_os_error().to_string();
+    let wrapper = ["python3", "-c", DENYING, &errno, calls].map(str::to_owned);
+    let probe = std::process::Command::new(&wrapper[0]).args(&wrapper[1..]).arg("true").output();
+    probe.is_ok_and(|output| output.status.success()).then(|| wrapper.to_vec())
+}
+
+/// The cause is the same line everywhere; the remedy is where the filter most likely came from.
 #[test]
 fn io_uring_that_is_denied_is_named() {
     let site = Site::new();
-    let probe = std::process::Command::new("python3").args(["-c", WITHOUT_IO_URING, "1", "true"]).output();
-    if !probe.is_ok_and(|output| output.status.success()) {
-        return skipped("io_uring denied", "no seccomp filter can be set by python3 here");
-    }
-    for (errno, named) in [(rustix::io::Errno::PERM, "seccomp"), (rustix::io::Errno::NOSYS, "io_uring_setup")] {
-        let errno = errno.raw_os_error().to_string();
-        for check in [None, Some("-t")] {
+    let systemd = site.outside().join("notify");
+    for errno in [rustix::io::Errno::PERM, rustix::io::Errno::NOSYS] {
+        let Some(wrapper) = denying(errno, IO_URING_SETUP) else {
+            return skipped("io_uring denied", "no seccomp filter can be set by python3 here");
+        };
+        for (check, environment, named) in [
+            (None, None, "io_uring_setup"),
+            (Some("-t"), None, "io_uring_setup"),
+            (None, Some(("container", OsStr::new("podman"))), "packaging/container/seccomp.json"),
+            (None, Some(("NOTIFY_SOCKET", systemd.as_os_str())), "io_uring_setup"),
+        ] {
             let root = site.root();
             let flags = ["-a", "127.0.0.1:0", "-r"].map(OsStr::new).into_iter().chain([root.as_os_str()]);
-            let setup = Setup::flags(flags.chain(check.map(OsStr::new)));
-            let outcome = setup.wrapped(["python3", "-c", WITHOUT_IO_URING, &errno]).outcome();
-            check_failure(&outcome, 1, &["io_uring", named], &errno);
+            let mut setup = Setup::flags(flags.chain(check.map(OsStr::new)));
+            if let Some((name, value)) = environment {
+                setup = setup.environment(name, value);
+            }
+            let outcome = setup.wrapped(&wrapper).outcome();
+            check_failure(&outcome, 1, &["io_uring", "seccomp", named], &format!("{errno} {environment:?}"));
         }
+    }
+}
+
+/// What makes a server better, and not a server.
+#[test]
+fn what_is_not_needed_may_be_denied() {
+    // landlock_create_ruleset, sched_setaffinity, mlock, fsopen, fsmount, memfd_create.
+    let calls = if cfg!(target_arch = "x86_64") { "444,203,149,430,432,319" } else { "444,122,228,430,432,279" };
+    for errno in [rustix::io::Errno::PERM, rustix::io::Errno::NOSYS] {
+        let site = Site::new();
+        site.file("a.txt", "a");
+        site.pattern("large.bin", 3 << 20);
+        let Some(wrapper) = denying(errno, calls) else {
+            return skipped("much denied", "no seccomp filter can be set by python3 here");
+        };
+        let server = Setup::root(&site.root()).wrapped(&wrapper).start();
+        assert_eq!(server.get("/a.txt").content, b"a");
+        assert_eq!(server.get("/large.bin").content.len(), 3 << 20);
     }
 }
 
