@@ -2,7 +2,7 @@
 //!
 //! Invariant: no request fails because of a reload.
 
-use super::systemd::Systemd;
+use super::systemd::NotifySocket;
 use crate::harness::server::Setup;
 use crate::harness::site::write;
 use crate::harness::{Client, Fault, Method, Server, Site, eventually};
@@ -436,7 +436,7 @@ fn a_root_that_was_switched_a_moment_ago_is_no_reason_to_refuse() {
 #[test]
 fn systemd_is_told_of_each_step() {
     let site = Site::new();
-    let systemd = Systemd::listen(&site);
+    let systemd = NotifySocket::listen(&site);
     // Between the steps it hears of connections, and is given sockets to store.
     let hear = || systemd.hear(|words| !words.starts_with("STATUS=") && !words.starts_with("FDSTORE"));
     let good = listening(&format!("127.0.0.1:{}", free_port()), &site, "");

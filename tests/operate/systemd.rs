@@ -8,19 +8,19 @@ use rustix::process::Signal;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
-/// Stands in for systemd.
-pub(super) struct Systemd {
+/// Where systemd listens, for tests that look at the order of the words.
+pub(super) struct NotifySocket {
     socket: UnixDatagram,
     /// What NOTIFY_SOCKET is to be.
     pub(super) path: PathBuf,
 }
 
-impl Systemd {
-    pub(super) fn listen(site: &Site) -> Systemd {
+impl NotifySocket {
+    pub(super) fn listen(site: &Site) -> NotifySocket {
         let path = site.outside().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a path of this test");
         socket.set_read_timeout(Some(HANG)).expect("an open socket");
-        Systemd { socket, path }
+        NotifySocket { socket, path }
     }
 
     /// The next words that the test waits for; those before them are dropped.
@@ -48,7 +48,7 @@ const PING: &str = "WATCHDOG=1\n";
 fn it_is_told_how_much_is_served() {
     let site = Site::new();
     site.file("a.txt", "a");
-    let systemd = Systemd::listen(&site);
+    let systemd = NotifySocket::listen(&site);
     let server = Setup::root(&site.root()).environment("NOTIFY_SOCKET", &systemd.path).start();
     systemd.hear(|words| words.starts_with("READY=1\nSTATUS=serving with 2 workers: 0 connections, 0 requests/s"));
     let mut client = server.client();
@@ -65,7 +65,7 @@ fn it_is_told_how_much_is_served() {
 #[test]
 fn it_is_asked_for_time_to_finish() {
     let site = Site::new();
-    let systemd = Systemd::listen(&site);
+    let systemd = NotifySocket::listen(&site);
     let mut server = Setup::root(&site.root())
         .set("drain_delay", 7)
         .environment("NOTIFY_SOCKET", &systemd.path)
@@ -84,7 +84,7 @@ fn it_is_asked_for_time_to_finish() {
 #[test]
 fn a_stuck_worker_stops_the_pings_of_the_watchdog() {
     let site = Site::new();
-    let (systemd, fault) = (Systemd::listen(&site), site.outside().join("fault"));
+    let (systemd, fault) = (NotifySocket::listen(&site), site.outside().join("fault"));
     let server = Setup::root(&site.root())
         .environment("NOTIFY_SOCKET", &systemd.path)
         .environment("WATCHDOG_USEC", "1500000")
@@ -107,7 +107,7 @@ fn a_stuck_worker_stops_the_pings_of_the_watchdog() {
 #[test]
 fn pings_come_only_where_they_are_asked_for() {
     let site = Site::new();
-    let systemd = Systemd::listen(&site);
+    let systemd = NotifySocket::listen(&site);
     for environment in [vec![], vec![("WATCHDOG_USEC", "300000"), ("WATCHDOG_PID", "1")]] {
         let mut setup = Setup::root(&site.root()).environment("NOTIFY_SOCKET", &systemd.path);
         for (name, value) in environment {
