@@ -134,7 +134,7 @@ pub fn describe(options: &Options) -> String {
             format!("on, ABI {}", kernel_abi.unwrap_or(*effective_abi as i32))
         }
         LandlockStatus::NotEnabled => "off: the kernel has it, and was started without (lsm=landlock,…)".to_owned(),
-        LandlockStatus::NotImplemented => "off: the kernel has none".to_owned(),
+        LandlockStatus::NotImplemented => "off: the kernel has none, or a seccomp filter denies it".to_owned(),
     }
 }
 
