@@ -4,7 +4,8 @@
 //! [`preflight`] checks what the kernel and the administrator must grant to who is left,
 //! [`supervise`] starts one [`worker`] a core, watches them, and stops them when a [`signal`] says so; or gives them an
 //! [`order`] to serve something else, by other [`doors`]; or has another process take over ([`upgrade`]). [`logs`] opens what is written to, [`ring`] sets the flags of their rings, [`sandbox`] what their
-//! threads may reach. [`doctor`] looks at the same things without serving.
+//! threads may reach. [`pid_file`] and [`daemon`] tell others that it serves, and `notify` tells systemd, as long as `watchdog`
+//! finds every worker alive. [`doctor`] looks at the same things without serving.
 //!
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
