@@ -316,7 +316,7 @@ fn a_reload_that_is_asked_for_meanwhile_is_the_new_process_s() {
     let _successor = Successor::told_of(&server, 1);
     server.wait_for_log("reloaded in");
     let log = server.log();
-    assert!(log.find("has taken over; finishing") < log.find("reloading the configuration"), "{log}");
+    assert!(log.find("this process has taken over") < log.find("reloading the configuration"), "{log}");
 }
 
 #[test]
