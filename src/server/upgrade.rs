@@ -11,11 +11,13 @@
 use super::StartError;
 use super::inherit::{Held, Origin, Pool};
 use super::pass;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -33,6 +35,9 @@ const OF_THIS_PROCESS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"
 
 /// How long the new process may take until it serves, and each side may wait for the other's word.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the new process may leave its messages untaken, while the old one does nothing else.
+const ROOM_TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Bytes of a message: a name for each of its descriptors.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -97,6 +102,23 @@ impl Upgrade {
         }
         let failed = |error: std::io::Error| format!("the listening sockets cannot be handed over: {error}");
         let (channel, theirs) = channel().map_err(|errno| failed(errno.into()))?;
+        // The command goes with its copy of the channel: what is left of that end is the other process's.
+        let launcher = program.command(LAUNCH).stdin(Stdio::from(theirs)).spawn();
+        let launcher = launcher.map_err(|error| format!("{} cannot be started: {error}", program.path.display()))?;
+        let begun = Instant::now();
+        let upgrade = Upgrade { channel, launcher: Some(launcher), successor: None, complaint: None, begun };
+        match upgrade.pass(held) {
+            Ok(()) => Ok(upgrade),
+            // It has ended already; why, is found when it is looked at.
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(upgrade),
+            Err(error) => {
+                upgrade.abandon();
+                Err(failed(error))
+            }
+        }
+    }
+
+    fn pass<'a>(&self, held: impl Iterator<Item = (&'a Held, bool)>) -> std::io::Result<()> {
         let held: Vec<_> = held.collect();
         for some in held.chunks(pass::DESCRIPTORS_MAX) {
             let mut message = "sockets".to_owned();
@@ -109,14 +131,24 @@ impl Upgrade {
                 message.extend(["\n", kind, " ", &held.name]);
             }
             let sockets: Vec<BorrowedFd<'_>> = some.iter().map(|(held, _)| held.socket.as_fd()).collect();
-            pass::send(&channel, message.as_bytes(), &sockets).map_err(failed)?;
+            self.say(message.as_bytes(), &sockets)?;
         }
-        pass::send(&channel, b"all", &[]).map_err(failed)?;
-        // The command goes with its copy of the channel: what is left of that end is the other process's.
-        let launcher = program.command(LAUNCH).stdin(Stdio::from(theirs)).spawn();
-        let launcher = launcher.map_err(|error| format!("{} cannot be started: {error}", program.path.display()))?;
-        let begun = Instant::now();
-        Ok(Upgrade { channel, launcher: Some(launcher), successor: None, complaint: None, begun })
+        self.say(b"all", &[])
+    }
+
+    /// Some two thousand sockets fit before the other side must have taken some.
+    fn say(&self, message: &[u8], sockets: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+        loop {
+            match pass::send(&self.channel, message, sockets) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut room = [PollFd::new(&self.channel, PollFlags::OUT)];
+                    if poll(&mut room, Some(&ROOM_TIMEOUT))? == 0 {
+                        return Err(ErrorKind::TimedOut.into());
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Becomes readable when there is something to [`Upgrade::look`] at.
@@ -131,9 +163,9 @@ impl Upgrade {
             let text = match pass::receive(&self.channel, &mut buffer) {
                 Ok((0, _)) => return Progress::Failed(self.ending()),
                 Ok((length, _)) => String::from_utf8_lossy(&buffer[..length]).into_owned(),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // It ended without having read all; told once, and before what it said.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => continue,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => continue,
                 Err(error) => return Progress::Failed(format!("nothing more is heard of it: {error}")),
             };
             match text.split_once(' ') {
@@ -276,7 +308,7 @@ impl Successor {
                     }
                 }
                 Some("all") => break,
-                _ => return Err(unheard(std::io::ErrorKind::UnexpectedEof.into())),
+                _ => return Err(unheard(ErrorKind::UnexpectedEof.into())),
             }
         }
         Ok(Some(Successor { channel: channel.try_clone().map_err(unheard)? }))
@@ -290,8 +322,8 @@ impl Successor {
         loop {
             match pass::receive(&self.channel, &mut buffer) {
                 Ok((2, _)) if buffer.starts_with(b"go") => break,
-                Ok(_) => return Err(unheard(std::io::ErrorKind::UnexpectedEof.into())),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted && Instant::now() < deadline => {}
+                Ok(_) => return Err(unheard(ErrorKind::UnexpectedEof.into())),
+                Err(error) if error.kind() == ErrorKind::Interrupted && Instant::now() < deadline => {}
                 Err(error) => return Err(unheard(error)),
             }
         }

@@ -29,6 +29,11 @@ impl Successor {
         Successor::after(server, count, || self.signal(Signal::USR2))
     }
 
+    /// The one that this log tells of, sooner or later.
+    pub(crate) fn told_of(server: &Server, count: usize) -> Successor {
+        Successor::after(server, count, || {})
+    }
+
     fn after(server: &Server, count: usize, begin: impl FnOnce()) -> Successor {
         begin();
         let number = || {

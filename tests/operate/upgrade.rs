@@ -273,6 +273,53 @@ fn no_queue_is_left_without_a_reader_when_the_number_of_workers_changes() {
 }
 
 #[test]
+fn more_sockets_than_fit_into_a_message_are_handed_over() {
+    const LISTENERS: usize = 101;
+    let changeable = Changeable::new();
+    let listen = ["'127.0.0.1:0'"; LISTENERS].join(", ");
+    let root = changeable.site.root();
+    let text = format!("listen = [{listen}]\nroot = '{}'\nworkers = 2\n", root.display());
+    std::fs::write(&changeable.config, text).expect("a file of this test");
+    let mut server = changeable.setup().start();
+    eventually("all to be announced", || server.addresses().len() == LISTENERS);
+    let _successor = Successor::of(&server, 1);
+    assert_eq!(server.exit_code(), Some(0));
+    for address in &server.addresses()[..LISTENERS] {
+        assert_eq!(Client::connect(*address).get("/a.txt").content, b"content");
+    }
+}
+
+#[test]
+fn a_reload_that_is_asked_for_meanwhile_is_the_new_process_s() {
+    let changeable = Changeable::new();
+    let directory = changeable.site.outside();
+    let (program, going, on) = (directory.join("otus-httpd"), directory.join("going"), directory.join("on"));
+    let copy = |to: &Path| {
+        std::fs::hard_link(PROGRAM, to).or_else(|_| std::fs::copy(PROGRAM, to).map(drop)).expect("it can be copied");
+    };
+    copy(&program);
+    copy(&directory.join("real"));
+    let become_it = format!("shift; exec {} \"$@\"", program.display());
+    let server = changeable.setup().wrapped(["sh", "-c", &become_it, "sh"]).start();
+    // One that takes its time.
+    let (going_name, on_name, real) = (going.display(), on.display(), directory.join("real"));
+    let slow = format!(
+        "#!/bin/sh\n: > {going_name}\nwhile [ ! -e {on_name} ]; do sleep 0.05; done\nexec {} \"$@\"\n",
+        real.display()
+    );
+    replace(&program, |new| std::fs::write(new, slow).expect("a file of this test"));
+    server.signal(Signal::USR2);
+    eventually("the new program to start", || going.exists());
+    server.signal(Signal::HUP);
+    assert_eq!(server.get("/a.txt").content, b"content");
+    std::fs::write(&on, "").expect("a file of this test");
+    let _successor = Successor::told_of(&server, 1);
+    server.wait_for_log("reloaded in");
+    let log = server.log();
+    assert!(log.find("this process has taken over") < log.find("reloading the configuration"), "{log}");
+}
+
+#[test]
 fn a_stop_in_the_middle_of_an_upgrade_ends_both() {
     let changeable = Changeable::new();
     let program = changeable.site.outside().join("otus-httpd");
