@@ -96,7 +96,7 @@ _otus__httpd() {
             return 0
             ;;
         otus__subcmd__httpd__subcmd__status)
-            opts="-c -h --socket --url --once --config --help"
+            opts="-c -h --socket --url --once --check --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -108,6 +108,10 @@ _otus__httpd() {
                     ;;
                 --url)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --check)
+                    COMPREPLY=($(compgen -W "health ready" -- "${cur}"))
                     return 0
                     ;;
                 --config)

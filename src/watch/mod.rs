@@ -1,7 +1,7 @@
 //! `otus-httpd status`: the state of a running server in a terminal.
 //!
 //! Order: `fetch` asks the server's admin listener · `frame` makes lines of what it said · [`run`] shows them, once, or each
-//! second at a `terminal`.
+//! second at a `terminal`; [`check`] asks one thing only.
 //!
 //! Invariant: however it ends, the terminal is as it was before.
 
@@ -9,6 +9,7 @@ mod fetch;
 mod frame;
 mod terminal;
 
+use crate::cli::Question;
 use crate::server::Address;
 use frame::Size;
 use std::io::{IsTerminal, Write};
@@ -22,6 +23,15 @@ pub enum Place {
     Address(Address),
     /// The same as `http://HOST:PORT`, by name.
     Url(String),
+}
+
+/// Asks the server at `place` one thing, and returns its answer if that is yes; a no, or no answer, is one line.
+pub fn check(place: &Place, question: Question) -> Result<String, String> {
+    let path = match question {
+        Question::Health => "/health",
+        Question::Ready => "/ready",
+    };
+    fetch::judgement(place, path)
 }
 
 /// Between two looks.
