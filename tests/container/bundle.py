@@ -1,7 +1,7 @@
 """Makes an OCI bundle of an image that is mounted, as an engine would for `run --read-only --cap-drop ALL`.
 
     python3 tests/container/bundle.py BUNDLE --root DIR --image CONFIG --network PATH [--profile FILE]
-        [--else ACTION] [--without NAME --errno N] [--bind SOURCE:TARGET] [-- ARGUMENT...]
+        [--else ACTION] [--without NAME --errno N] [--bind SOURCE:TARGET] [--argument=TEXT]
 
 Order: reading what was typed, the seccomp profile in the runtime's form, the configuration of the runtime.
 
@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--without", action="append", default=[])
     parser.add_argument("--errno", type=int, default=1)
     parser.add_argument("--bind", action="append", default=[])
-    parser.add_argument("arguments", nargs="*")
+    parser.add_argument("--argument", action="append", default=[])
     typed = parser.parse_args()
     image = json.loads(typed.image.read_text())["OCIv1"]["config"]
     profile = seccomp(typed) if typed.profile else None
@@ -64,7 +64,8 @@ def seccomp(typed):
     made = {"defaultAction": typed.otherwise or profile["defaultAction"], "syscalls": calls}
     if not typed.otherwise:
         made["defaultErrnoRet"] = profile.get("defaultErrnoRet", 1)
-    return made | {"architectures": ["SCMP_ARCH_X86_64"]}
+    # Engines' files have a table of kinships in its place.
+    return made | {"architectures": profile.get("architectures", ["SCMP_ARCH_X86_64"])}
 
 
 def configuration(typed, image, profile):
@@ -79,7 +80,7 @@ def configuration(typed, image, profile):
         "ociVersion": "1.0.2",
         "process": {
             "user": {"uid": user, "gid": group},
-            "args": image["Entrypoint"] + (typed.arguments or image.get("Cmd") or []),
+            "args": image["Entrypoint"] + (typed.argument or image.get("Cmd") or []),
             "env": image["Env"],
             "cwd": image["WorkingDir"],
             "capabilities": {},
