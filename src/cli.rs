@@ -108,6 +108,16 @@ pub enum Question {
     Ready,
 }
 
+impl Question {
+    /// Where the admin listener answers it.
+    pub fn path(self) -> &'static str {
+        match self {
+            Question::Health => "/health",
+            Question::Ready => "/ready",
+        }
+    }
+}
+
 /// A number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workers {

@@ -119,7 +119,7 @@ fn show_status(args: &Args, status: &StatusArgs) -> ExitCode {
         }
     };
     let outcome = match status.check {
-        Some(question) => watch::check(&place, question).map(|answer| print(&(answer + "\n"))),
+        Some(question) => watch::check(&place, question.path()).map(|answer| print(&(answer + "\n"))),
         None => watch::run(&place, status.once),
     };
     match outcome {

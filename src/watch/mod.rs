@@ -9,7 +9,6 @@ mod fetch;
 mod frame;
 mod terminal;
 
-use crate::cli::Question;
 use crate::server::Address;
 use frame::Size;
 use std::io::{IsTerminal, Write};
@@ -25,12 +24,8 @@ pub enum Place {
     Url(String),
 }
 
-/// Asks the server at `place` one thing, and returns its answer if that is yes; a no, or no answer, is one line.
-pub fn check(place: &Place, question: Question) -> Result<String, String> {
-    let path = match question {
-        Question::Health => "/health",
-        Question::Ready => "/ready",
-    };
+/// What the server at `place` says at `path`, `/health` or `/ready`, if that is yes; a no, or no answer, is one line.
+pub fn check(place: &Place, path: &str) -> Result<String, String> {
     fetch::judgement(place, path)
 }
 
