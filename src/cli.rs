@@ -3,7 +3,7 @@
 //! Invariant: nothing here has a default. What was not typed is absent, so that the
 //! configuration file can say it.
 
-use clap::{ArgAction, ArgGroup, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Serves the files of a directory over HTTP.
@@ -101,6 +101,29 @@ pub struct StatusArgs {
     /// Show it once, and end
     #[arg(long)]
     pub once: bool,
+
+    /// Ask one thing only, for probes of containers and scripts: exit code 0 is yes, 1 is no
+    #[arg(long, value_name = "health|ready", value_enum, hide_possible_values = true, conflicts_with = "once")]
+    pub check: Option<Question>,
+}
+
+/// What can be asked of a running server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Question {
+    /// Whether the heart of every worker beats
+    Health,
+    /// Whether it should be sent requests
+    Ready,
+}
+
+impl Question {
+    /// Where the admin listener answers it.
+    pub fn path(self) -> &'static str {
+        match self {
+            Question::Health => "/health",
+            Question::Ready => "/ready",
+        }
+    }
 }
 
 /// A number of workers.
@@ -221,6 +244,10 @@ mod tests {
         assert_eq!((status.socket, status.url, status.once), (Some("/x".into()), None, true));
         assert_eq!(args("status -c FILE").config, Some("FILE".into()));
         assert!(wrong("status --socket /x --url http://a").contains("--url"));
+        let Some(Command::Status(status)) = args("status --check ready").command else { panic!("status") };
+        assert_eq!(status.check, Some(Question::Ready));
+        assert!(wrong("status --check alive").contains("health, ready"));
+        assert!(wrong("status --check health --once").contains("--once"));
     }
 
     #[test]

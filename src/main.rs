@@ -142,7 +142,11 @@ fn show_status(args: &Args, status: &StatusArgs) -> ExitCode {
             }
         }
     };
-    match watch::run(&place, status.once) {
+    let outcome = match status.check {
+        Some(question) => watch::check(&place, question.path()).map(|answer| print(&(answer + "\n"))),
+        None => watch::run(&place, status.once),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error),
     }

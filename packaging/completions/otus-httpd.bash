@@ -100,7 +100,7 @@ _otus__httpd() {
             return 0
             ;;
         otus__subcmd__httpd__subcmd__status)
-            opts="-c -h --socket --url --once --config --help"
+            opts="-c -h --socket --url --once --check --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -112,6 +112,10 @@ _otus__httpd() {
                     ;;
                 --url)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --check)
+                    COMPREPLY=($(compgen -W "health ready" -- "${cur}"))
                     return 0
                     ;;
                 --config)

@@ -44,6 +44,8 @@ complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s h -l help -d 'Pri
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -f -a "status" -d 'Show the state of a running server, each second at a terminal'
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -l socket -d 'Socket of the server\'s admin listener [default: from the configuration file]' -r -F
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -l url -d 'Address of the server\'s admin listener, such as http://127.0.0.1:8081' -r
+complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -l check -d 'Ask one thing only, for probes of containers and scripts: exit code 0 is yes, 1 is no' -r -f -a "health\t'Whether the heart of every worker beats'
+ready\t'Whether it should be sent requests'"
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -s c -l config -d 'Configuration file [default: /etc/otus-httpd.conf, if there is one]' -r -F
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -l once -d 'Show it once, and end'
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -s h -l help -d 'Print help'

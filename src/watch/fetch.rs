@@ -18,15 +18,27 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// The state of the server at `place`.
 pub(super) fn status(place: &Place) -> Result<Status, String> {
+    let (answer, name) = ask(place, "/status?format=json", "application/json")?;
+    read(&answer).map_err(|what| format!("{name}: {what}"))
+}
+
+/// What the server at `place` says at `path` if all is well there; else why not.
+pub(super) fn judgement(place: &Place, path: &str) -> Result<String, String> {
+    let (answer, name) = ask(place, path, "text/plain")?;
+    judge(&answer).map_err(|what| format!("{name}: {what}"))
+}
+
+/// Asks for `target`, and returns the answer and the name of who gave it.
+fn ask(place: &Place, target: &str, media_type: &str) -> Result<(Vec<u8>, String), String> {
     match place {
         Place::Address(Address::Unix(path)) => {
             let name = format!("unix:{}", path.display());
             let stream = UnixStream::connect(path).map_err(|error| nobody(&name, &error))?;
             stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| nobody(&name, &error))?;
             stream.set_write_timeout(Some(TIMEOUT)).map_err(|error| nobody(&name, &error))?;
-            ask(stream, &name, "localhost")
+            Ok((exchange(stream, &name, "localhost", target, media_type)?, name))
         }
-        Place::Address(Address::Tcp(address)) => ask_tcp(*address, &address.to_string()),
+        Place::Address(Address::Tcp(address)) => ask_tcp(*address, &address.to_string(), target, media_type),
         Place::Url(url) => {
             let authority = url.strip_prefix("http://").ok_or_else(|| {
                 format!(
@@ -39,16 +51,21 @@ pub(super) fn status(place: &Place) -> Result<Status, String> {
             let addresses = address.to_socket_addrs();
             let mut addresses = addresses.map_err(|error| format!("--url: {authority:?} has no address: {error}"))?;
             let address = addresses.next().ok_or_else(|| format!("--url: {authority:?} has no address"))?;
-            ask_tcp(address, authority)
+            ask_tcp(address, authority, target, media_type)
         }
     }
 }
 
-fn ask_tcp(address: std::net::SocketAddr, host: &str) -> Result<Status, String> {
+fn ask_tcp(
+    address: std::net::SocketAddr,
+    host: &str,
+    target: &str,
+    media_type: &str,
+) -> Result<(Vec<u8>, String), String> {
     let stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(|error| nobody(host, &error))?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| nobody(host, &error))?;
     stream.set_write_timeout(Some(TIMEOUT)).map_err(|error| nobody(host, &error))?;
-    ask(stream, host, host)
+    Ok((exchange(stream, host, host, target, media_type)?, host.to_owned()))
 }
 
 /// Why nobody answered, and what to do.
@@ -64,28 +81,52 @@ fn nobody(name: &str, error: &std::io::Error) -> String {
     }
 }
 
-fn ask(mut stream: impl Read + Write, name: &str, host: &str) -> Result<Status, String> {
-    let request = format!(
-        "GET /status?format=json HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-    );
+fn exchange(
+    mut stream: impl Read + Write,
+    name: &str,
+    host: &str,
+    target: &str,
+    media_type: &str,
+) -> Result<Vec<u8>, String> {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: {media_type}\r\nConnection: close\r\n\r\n");
     let mut answer = Vec::new();
     stream
         .write_all(request.as_bytes())
         .and_then(|()| stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer))
         .map_err(|error| nobody(name, &error))?;
-    read(&answer).map_err(|what| format!("{name}: {what}"))
+    Ok(answer)
+}
+
+const OTHER: &str = "what answers there is not the admin listener of an otus-httpd";
+
+/// Status line and content.
+fn split(answer: &[u8]) -> Result<(&[u8], &[u8]), String> {
+    let end = memchr::memmem::find(answer, b"\r\n\r\n").ok_or(OTHER)?;
+    let line = answer[..end].split(|byte| *byte == b'\r').next().unwrap_or_default();
+    Ok((line, &answer[end + 4..]))
 }
 
 fn read(answer: &[u8]) -> Result<Status, String> {
-    let other = || "what answers there is not the admin listener of an otus-httpd".to_owned();
-    let end = memchr::memmem::find(answer, b"\r\n\r\n").ok_or_else(other)?;
-    let (head, content) = (&answer[..end], &answer[end + 4..]);
-    if !head.starts_with(b"HTTP/1.1 200 ") {
-        let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        return Err(format!("{}: {}", other(), line.escape_ascii()));
+    let (line, content) = split(answer)?;
+    if !line.starts_with(b"HTTP/1.1 200 ") {
+        return Err(format!("{OTHER}: {}", line.escape_ascii()));
     }
-    serde_json::from_slice(content).map_err(|error| format!("{}: {error}", other()))
+    serde_json::from_slice(content).map_err(|error| format!("{OTHER}: {error}"))
 }
+
+/// A site may have pages of any path, so an answer counts only where it is as short as the admin listener's.
+fn judge(answer: &[u8]) -> Result<String, String> {
+    let (line, content) = split(answer)?;
+    let said = std::str::from_utf8(content).ok().map(str::trim_end);
+    match said.filter(|said| !said.is_empty() && said.lines().count() == 1 && said.len() <= JUDGEMENT_BYTES_MAX) {
+        Some(said) if line.starts_with(b"HTTP/1.1 200 ") && ["healthy", "ready"].contains(&said) => Ok(said.to_owned()),
+        Some(said) if line.starts_with(b"HTTP/1.1 503 ") => Err(said.to_owned()),
+        _ => Err(format!("{OTHER}: {}", line.escape_ascii())),
+    }
+}
+
+/// Of what an administrator is told in one line.
+const JUDGEMENT_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -102,6 +143,17 @@ mod tests {
             assert!(error.contains(word) && !error.contains('\n'), "{error}");
         }
         assert!(read(b"HTTP/1.1 200 OK\r\n\r\n{\"version\":\"1\"}").is_ok());
+        assert_eq!(judge(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nready\n"), Ok("ready".to_owned()));
+        for (answer, word) in [
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\nworker 1 is stuck\n", "worker 1 is stuck"),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n<html>\n</html>", "not the admin"),
+            ("HTTP/1.1 200 OK\r\n\r\n<html>", "not the admin"),
+            ("HTTP/1.1 404 Not Found\r\n\r\nready", "404 Not Found"),
+            ("ready", "not the admin"),
+        ] {
+            let error = judge(answer.as_bytes()).expect_err(answer);
+            assert!(error.contains(word) && !error.contains('\n'), "{error}");
+        }
         let place = Place::Address(Address::Unix("/nonexistent/socket".into()));
         assert!(status(&place).is_err_and(|error| error.contains("nobody listens there")));
         assert!(status(&Place::Url("ftp://a".to_owned())).is_err_and(|error| error.contains("--url")));

@@ -1,7 +1,7 @@
 //! `otus-httpd status`: the state of a running server in a terminal.
 //!
 //! Order: `fetch` asks the server's admin listener · `frame` makes lines of what it said · [`run`] shows them, once, or each
-//! second at a `terminal`.
+//! second at a `terminal`; [`check`] asks one thing only.
 //!
 //! Invariant: however it ends, the terminal is as it was before.
 
@@ -22,6 +22,11 @@ pub enum Place {
     Address(Address),
     /// The same as `http://HOST:PORT`, by name.
     Url(String),
+}
+
+/// What the server at `place` says at `path`, `/health` or `/ready`, if that is yes; a no, or no answer, is one line.
+pub fn check(place: &Place, path: &str) -> Result<String, String> {
+    fetch::judgement(place, path)
 }
 
 /// Between two looks.

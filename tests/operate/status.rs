@@ -109,8 +109,14 @@ fn the_command_shows_it_once() {
         }
         assert!(!shown.contains('\x1b'), "no terminal, no sequences");
     }
+    for (question, answer) in [("health", "healthy\n"), ("ready", "ready\n")] {
+        let outcome = run(&["status", "--check", question, "--socket", &path]);
+        assert_eq!((outcome.status.code(), &*outcome.stdout), (Some(0), answer.as_bytes()), "{question}");
+    }
     for (flags, word) in [
         (&["status", "--socket", "/no/such/socket"][..], "nobody listens there"),
+        (&["status", "--check", "ready", "--socket", "/no/such/socket"], "nobody listens there"),
+        (&["status", "--check", "health", "--url", &format!("http://{}", server.address())], "not the admin listener"),
         (&["status", "-c", &empty], "no [admin] listen"),
         (&["status", "--url", "https://a"], "--url"),
         (&["status", "--url", "http://127.0.0.1:1"], "nobody listens there"),
