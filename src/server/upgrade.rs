@@ -1,8 +1,8 @@
 //! Another process of the program, perhaps a newer one, takes over with the same listening sockets (SIGUSR2).
 //!
-//! Order: [`Upgrade::begin`] starts the program with a channel as its standard input · [`launch`] starts it once more there and
+//! Order: `Upgrade::begin` starts the program with a channel as its standard input · [`launch`] starts it once more there and
 //! ends, so that whoever takes over is no child of ours and its end is seen by the service manager · it says who it is · it takes
-//! the sockets ([`Successor::inherit`]) · it serves, and says so ([`Successor::take_over`]) · we tell the service manager, and it to
+//! the sockets (`Successor::inherit`) · it serves, and says so (`Successor::take_over`) · we tell the service manager, and it to
 //! go on · we finish what is in flight (`parting`).
 //!
 //! Invariant: until it is told to go on, the new process changes nothing that the old one needs; if it fails, nothing has

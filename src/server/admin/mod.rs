@@ -1,6 +1,6 @@
 //! The door for administrators: metrics, health, and the state of the server, on addresses of its own.
 //!
-//! Order: [`open`] binds the addresses · [`Admin::start`] serves them from a thread of its own (`serve`), which answers by path
+//! Order: `open` binds the addresses · `Admin::start` serves them from a thread of its own (`serve`), which answers by path
 //! (`answer`) with what is counted ([`metrics`]) or the state as a whole ([`status`], as JSON or as a `page`).
 //!
 //! Invariant: nothing here can make a worker wait. It reads what workers have counted and published, and runs on a thread
