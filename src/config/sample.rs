@@ -7,8 +7,14 @@
 use super::keys::{self, Key};
 use std::fmt::Write;
 
-/// Keys that stand on top, and are set.
-const SET: [&str; 2] = ["listen", "root"];
+/// Keys that stand on top and are set, to what suits a package: the log's directory and that of the admin socket come with it, and
+/// the document root has the welcome page.
+const SET: [(&str, &str); 4] = [
+    ("listen", "[\"80\"]"),
+    ("root", "\"/var/www/html\""),
+    ("access_log", "\"/var/log/otus-httpd/access.log\""),
+    ("admin", "{ listen = \"unix:/run/otus-httpd/admin.sock\" }"),
+];
 
 /// The text before the keys.
 const HEAD: &str = "\
@@ -37,17 +43,19 @@ const TAIL: &str = "
 pub fn sample() -> String {
     let mut text = HEAD.to_owned();
     let all = || keys::SERVER.iter().chain(keys::SITE);
-    for key in SET.iter().filter_map(|name| all().find(|key| key.name == *name)) {
-        let _ = write!(text, "{}{} = {}\n\n", comment(key), key.name, key.sample_value());
+    let is_set = |key: &Key| SET.iter().any(|(name, _)| *name == key.name);
+    for (name, value) in SET {
+        let key = all().find(|key| key.name == name).expect("a test looks for each key");
+        let _ = write!(text, "{}{name} = {value}\n\n", comment(key));
     }
     // What is written down, and where, is the next thing that an administrator looks for.
-    let is_log = |key: &&Key| key.name.contains("log") && !SET.contains(&key.name);
+    let is_log = |key: &&Key| key.name.contains("log") && !is_set(key);
     all().filter(is_log).for_each(|key| commented(&mut text, key));
     for (title, keys) in
         [("The server", keys::SERVER), ("Sites; these may stand in [[site]] and [[location]] too", keys::SITE)]
     {
         let _ = write!(text, "# --- {title}\n\n");
-        let others = keys.iter().filter(|key| !SET.contains(&key.name) && !is_log(key));
+        let others = keys.iter().filter(|key| !is_set(key) && !is_log(key));
         others.for_each(|key| commented(&mut text, key));
     }
     text.truncate(text.trim_end().len());

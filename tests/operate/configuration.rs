@@ -245,7 +245,10 @@ fn the_sample_can_be_started_with() {
     let site = Site::new();
     site.file("index.html", "hello");
     let sample = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/etc/otus-httpd.conf"));
-    let text = sample.expect("it is packaged").replace("/srv/www", &site.root().display().to_string());
+    let root = site.root().display().to_string();
+    let log = site.outside().join("access.log").display().to_string();
+    let text = sample.expect("it is packaged").replace("/var/www/html", &root);
+    let text = text.replace("/var/log/otus-httpd/access.log", &log).replace("/run/otus-httpd", &root);
     let server = Setup::flags(["-a", "127.0.0.1:0", "-w", "1"]).config_text(text).start();
     assert_eq!(server.get("/").content, b"hello");
 }
