@@ -31,3 +31,58 @@ debian_packages() {
     debian_version "$1" 0.1.2-1 "$2/3.deb" broken_program
     debian_version "$1" 0.1.3-1 "$2/4.deb"
 }
+
+# rpm_packages RPM FOLDER - the same four as RPM packages. They are made inside the booted system, whose
+# rpm knows how to write one: a specification is written from what the given package says of itself.
+rpm_packages() {
+    local number
+    mkdir -p "$2" "$lab_root/srv/make"
+    cp "$1" "$2/1.rpm"
+    cp "$1" "$lab_root/srv/make/1.rpm"
+    write /srv/make/another-version <<'END'
+set -e
+number=$1
+cd /srv/make
+rm -rf tree && mkdir tree
+rpm2archive - <1.rpm | tar -C tree -xzf -
+case $number in
+    2) echo "# This line came with a new version." >>tree/etc/otus-httpd.conf ;;
+    3) printf '#!/bin/sh\necho "this version is broken" >&2\nexit 1\n' >tree/usr/sbin/otus-httpd ;;
+esac
+ask() { rpm -qp --qf "$1" 1.rpm 2>/dev/null; }
+scriptlet() {
+    [ "$(ask "%{$2}")" = "(none)" ] || { echo "%$1"; ask "%{$2}"; echo; }
+}
+{
+    ask "Name: %{NAME}\nVersion: 0.1.$((number - 1))\nRelease: %{RELEASE}\nSummary: %{SUMMARY}\nLicense: %{LICENSE}\n"
+    echo "AutoReqProv: no"
+    ask '[Requires: %{REQUIRENAME} %{REQUIREFLAGS:depflags} %{REQUIREVERSION}\n]' | grep -vE 'rpmlib\(|: (/bin/sh|config\()'
+    ask '[Provides: %{PROVIDENAME}\n]' | grep -vE ': (otus-httpd|config\()'
+    printf '%s\n' '%description' 'Another version.'
+    printf '%s\n' '%install' 'cp -a /srv/make/tree/. %{buildroot}/'
+    scriptlet pre PREIN
+    scriptlet post POSTIN
+    scriptlet preun PREUN
+    scriptlet postun POSTUN
+    scriptlet posttrans POSTTRANS
+    echo '%files'
+    # Flags of a file: 1 is configuration, 16 that an edited one is not replaced, 2 documentation, 64 not shipped.
+    ask '[%{FILEMODES:octal} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILEFLAGS} %{FILENAMES}\n]' |
+        while read -r mode user group flags name; do
+            kind=
+            [ $((flags & 17)) != 17 ] || kind='%config(noreplace)'
+            [ $((flags & 64)) = 0 ] || kind='%ghost'
+            case $mode in 04*) kind="$kind %dir" ;; esac
+            echo "%attr(${mode#"${mode%????}"}, $user, $group) $kind $name"
+        done
+} >another.spec
+rpmbuild -bb --quiet --buildroot /srv/make/root --define '_rpmdir /srv/make/built' --define '_build_id_links none' \
+    --define 'debug_package %{nil}' --define '__os_install_post %{nil}' --define '_binary_payload w1.gzdio' another.spec
+mv built/*/*.rpm "$number.rpm"
+END
+    for number in 2 3 4; do
+        inside bash /srv/make/another-version "$number" || return
+        mv "$lab_root/srv/make/$number.rpm" "$2/"
+    done
+    rm -r "$lab_root/srv/make"
+}

@@ -6,7 +6,7 @@
 # the steps after it run all the same.
 
 scenario=none
-passed=0 failed=0
+passed=0 failed=0 last_status=0
 
 # begin NAME - the scenario that the next steps belong to
 begin() {
@@ -23,11 +23,12 @@ step() {
     : >"$work/figure"
     (
         set -eE
-        trap 'echo "line $LINENO of ${BASH_SOURCE[0]##*/}: $BASH_COMMAND"' ERR
+        trap 'echo "line $LINENO of ${BASH_SOURCE[0]##*/}: $BASH_COMMAND" >&2' ERR
         "$@"
     ) >"$log" 2>&1 </dev/null
     status=$?
-    figure=$(cat "$work/figure")
+    last_status=$status
+    figure=$(paste -sd ';' "$work/figure" | sed 's/;/; /g')
     figure=${figure:+; $figure}
     if [ "$status" = 0 ]; then
         passed=$((passed + 1))
@@ -36,6 +37,7 @@ step() {
         failed=$((failed + 1))
         printf 'FAILED  %s: %s (%s%s)\n' "$scenario" "$name" "$(seconds_since "$began")" "$figure"
         tail -n 25 "$log" | cut -c1-400 | sed 's/^/    /'
+        [ -z "$lab_root" ] || mend >/dev/null 2>&1
         cp "$log" "$kept_logs/${scenario// /-}-${name//[^A-Za-z0-9]/-}.log"
     fi
 }
@@ -46,7 +48,7 @@ seconds_since() {
 }
 
 # figure TEXT - what the step measured; told on its line
-figure() { echo "$1" >"$work/figure"; }
+figure() { echo "$1" >>"$work/figure"; }
 
 # same WHAT EXPECTED ACTUAL
 same() {
@@ -115,12 +117,24 @@ write() { mkdir -p "$(dirname "$lab_root$1")" && cat >"$lab_root$1"; }
 fetch() { inside curl -sS --max-time 10 "http://localhost${1:-/}" "${@:2}"; }
 status_of() { fetch "$1" -o /dev/null -w '%{http_code}'; }
 property() { inside systemctl show -P "$1" "${2:-otus-httpd.service}"; }
-main_pid() { property MainPID; }
+# main_pid - of the service, which must have one: kill takes 0 for its own group
+main_pid() {
+    local pid
+    pid=$(property MainPID)
+    [ "${pid:-0}" -gt 1 ] || {
+        echo "the service has no process" >&2
+        return 1
+    }
+    echo "$pid"
+}
 is_active() { same "state of ${1:-the service}" active "$(inside systemctl is-active "${1:-otus-httpd}" || true)"; }
 serves() { same "the answer" 200 "$(status_of /)"; }
 serving() { is_active && serves; }
 # another_main_pid OLD - the service runs, by another process
-another_main_pid() { [ "$(main_pid)" != "$1" ] && [ "$(main_pid)" != 0 ]; }
+another_main_pid() {
+    local pid
+    pid=$(main_pid) && [ "$pid" != "$1" ]
+}
 # alone PID - no other process of the server than this one
 alone() { same "processes" "$1" "$(inside pgrep -x otus-httpd | tr '\n' ' ' | sed 's/ $//')"; }
 no_process() { ! inside pgrep -x otus-httpd; }
