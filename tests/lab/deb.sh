@@ -268,7 +268,6 @@ deb_purge() {
     refuses inside systemctl cat otus-httpd
 }
 
-# another_server COMMAND... - runs it while somebody else listens on port 80
 deb_busy_port() {
     local said other
     nsenter -t "$(boot pid)" -n timeout 60 python3 -c '
@@ -277,10 +276,12 @@ held = [socket.create_server(("0.0.0.0", 80)), socket.create_server(("::", 80), 
 time.sleep(60)' &
     other=$!
     soon 5 inside sh -c 'ss -ltnH | grep -q :80'
-XX; return 1; }
-    echo "$said"
+    # Whatever becomes of the installation, the other server must end.
+    said=$(install 4) || said+=$'\napt failed'
     kill "$other"
     wait "$other" || true
+    echo "$said"
+    hasnt "what apt said" '^apt failed' "$said"
     count "what apt said of it" 1 '^otus-httpd:.*80' "$said"
     same "is-enabled" enabled "$(inside systemctl is-enabled otus-httpd)"
     inside systemctl start otus-httpd

@@ -102,7 +102,7 @@ async def read_answer(reader, expected, begun):
 
 async def client(where, expected, kept, tally, ending):
     """One client, which asks until the end."""
-    request_line = f"GET {where.path or '/'} HTTP/1.1\r\nHost: {where.netloc}\r\n"
+    request_line = f"GET {where.path or '/'}{'?' if where.query else ''}{where.query} HTTP/1.1\r\nHost: {where.netloc}\r\n"
     request = (request_line + ("\r\n" if kept else "Connection: close\r\n\r\n")).encode()
     requests_max = REQUESTS_PER_KEPT_CONNECTION_MAX if kept else 1
     while not ending.is_set():

@@ -21,15 +21,18 @@ debian_version() {
 # What a new version may bring: another sample configuration, which asks what becomes of an edited one.
 new_sample() { echo "# This line came with a new version." >>"$1/etc/otus-httpd.conf"; }
 # A program that does not start; what it says must reach the one who upgrades.
-broken_program() { printf '#!/bin/sh\necho "this version is broken" >&2\nexit 1\n' >"$1/usr/sbin/otus-httpd"; }
+broken_version() {
+    new_sample "$1"
+    printf '#!/bin/sh\necho "this version is broken" >&2\nexit 1\n' >"$1/usr/sbin/otus-httpd"
+}
 
 # debian_packages DEB FOLDER - 1.deb as given, 2.deb with a new sample, 3.deb that does not start, 4.deb
 debian_packages() {
     mkdir -p "$2"
     cp "$1" "$2/1.deb"
     debian_version "$1" 0.1.1-1 "$2/2.deb" new_sample
-    debian_version "$1" 0.1.2-1 "$2/3.deb" broken_program
-    debian_version "$1" 0.1.3-1 "$2/4.deb"
+    debian_version "$1" 0.1.2-1 "$2/3.deb" broken_version
+    debian_version "$1" 0.1.3-1 "$2/4.deb" new_sample
 }
 
 # rpm_packages RPM FOLDER - the same four as RPM packages. They are made inside the booted system, whose
@@ -45,8 +48,8 @@ number=$1
 cd /srv/make
 rm -rf tree && mkdir tree
 rpm2archive - <1.rpm | tar -C tree -xzf -
+echo "# This line came with a new version." >>tree/etc/otus-httpd.conf
 case $number in
-    2) echo "# This line came with a new version." >>tree/etc/otus-httpd.conf ;;
     3) printf '#!/bin/sh\necho "this version is broken" >&2\nexit 1\n' >tree/usr/sbin/otus-httpd ;;
 esac
 ask() { rpm -qp --qf "$1" 1.rpm 2>/dev/null; }
