@@ -9,7 +9,6 @@
 
 debs=
 big_document_mebibytes=1024
-big_digest=
 
 deb_scenario() {
     debs=$work/debs
@@ -178,17 +177,13 @@ reload_bad() {
 
 journal_has() { has "journal" "$1" "$(journal)"; }
 
-# As many versions of the package as there are, one after the other.
 deb_upgrade() {
-    local pid digest download said
+    local pid said download
     pid=$(main_pid)
-    digest=$(cat "$work/big.sha256")
     # What an administrator has changed must be there after the upgrade.
     echo '# edited by the administrator' >>"$lab_root/etc/otus-httpd.conf"
     start_load
-    load download --rate 80 http://127.0.0.1/big.bin "$digest" >"$work/download.out" 2>&1 &
-    download=$!
-    sleep 1
+    start_download 100
     said=$(install 2 -o Dpkg::Options::=--force-confold) || { echo "$said"; return 1; }
     echo "$said"
     soon 5 another_main_pid "$pid"
@@ -197,9 +192,7 @@ deb_upgrade() {
     inside test -d "/proc/$pid"
     sleep 1
     end_load
-    wait "$download" || { cat "$work/download.out"; return 1; }
-    cat "$work/download.out"
-    figure "download $(python3 -c 'import json,sys; r = json.load(open(sys.argv[1])); print(r["received"], "octets in", r["seconds"], "s")' "$work/download.out")"
+    end_download
     soon 5 alone "$(main_pid)"
     same "program" /usr/sbin/otus-httpd "$(inside readlink "/proc/$(main_pid)/exe")"
     same "version" 0.1.1-1 "$(inside dpkg-query -W -f '${Version}' otus-httpd)"

@@ -2,7 +2,7 @@
 """Asks a server without a pause while something is done to it, and counts what a client would call lost.
 
   load.py requests [--connections N] [--seconds N] [--report FILE] [--any] URL FILE
-  load.py download [--rate MIB] [--report FILE] URL SHA256
+  load.py download [--rate MIB] [--begun FILE] [--report FILE] URL SHA256
 
 `requests`: one half of the connections asks once each, with a fresh connection for every request; the
 other half keeps its connections. Nothing is tried a second time: a request that is refused, reset,
@@ -50,6 +50,8 @@ class Tally:
         self.kinds = {}
         self.shown = []
         self.longest_seconds = 0.0
+        # A connection attempt that the kernel dropped is repeated after a second: it would show here.
+        self.longest_connect_seconds = 0.0
         self.began = time.monotonic()
 
     def success(self, seconds):
@@ -69,6 +71,7 @@ class Tally:
             "answered": self.answered,
             "failed": sum(self.kinds.values()),
             "kinds": self.kinds,
+            "longest_connect_ms": round(self.longest_connect_seconds * 1000),
             "longest_wait_ms": round(self.longest_seconds * 1000),
             "seconds": round(seconds, 2),
             "shown": self.shown,
@@ -111,6 +114,7 @@ async def client(where, expected, kept, tally, ending):
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 reader, writer = await asyncio.open_connection(where.hostname, where.port or 80)
+            tally.longest_connect_seconds = max(tally.longest_connect_seconds, time.monotonic() - began)
             stays, number = True, 0
             while stays and number < requests_max and not ending.is_set():
                 async with asyncio.timeout(ANSWER_SECONDS_MAX):
@@ -165,6 +169,8 @@ def download(options):
             if line.lower().startswith("content-length:"):
                 length = int(line.split(":")[1])
         failure = None
+        if options.begun:
+            open(options.begun, "w", encoding="utf-8").close()
         try:
             while length is not None and received < length:
                 part = connection.recv(min(1 << 20, length - received))
@@ -202,6 +208,7 @@ def main():
     one.add_argument("file")
     one = kinds.add_parser("download")
     one.add_argument("--rate", type=float, default=100)
+    one.add_argument("--begun", help="a file that is made once the first octets have come")
     one.add_argument("--report")
     one.add_argument("url")
     one.add_argument("digest")

@@ -81,15 +81,13 @@ rpm_upgrade() {
     local pid said download
     pid=$(main_pid)
     start_load
-    load download --rate 100 http://127.0.0.1/big.bin "$(cat "$work/big.sha256")" >"$work/download.out" 2>&1 &
-    download=$!
-    sleep 1
+    start_download 150
     said=$(dnf install /srv/packages/2.rpm) || { echo "$said"; return 1; }
     echo "$said"
     soon 5 another_main_pid "$pid"
     sleep 1
     end_load
-    wait "$download" || { cat "$work/download.out"; return 1; }
+    end_download
     soon 5 alone "$(main_pid)"
     has "edited configuration" '^# edited by the administrator$' "$(inside cat /etc/otus-httpd.conf)"
     has "the package's configuration beside it" '^# This line came with a new version' "$(inside cat /etc/otus-httpd.conf.rpmnew)"

@@ -64,17 +64,15 @@ restarts_with_other_workers() {
 
 # A transfer that has begun is finished for as long as drain_timeout allows, and newcomers are served.
 restart_during_download() {
-    local download pid
+    local pid download
     pid=$(main_pid)
-    load download --rate 150 http://127.0.0.1/big.bin "$(cat "$work/big.sha256")" >"$work/download.out" 2>&1 &
-    download=$!
+    start_download 150
     start_load
     inside systemctl restart otus-httpd
     another_main_pid "$pid"
     sleep 0.5
     end_load
-    wait "$download" || { cat "$work/download.out"; return 1; }
-    cat "$work/download.out"
+    end_download
     serving
 }
 
