@@ -22,7 +22,6 @@ make_key() {
 }
 
 make_keys() {
-    export GNUPGHOME=$work/gnupg
     [ ! -d "$GNUPGHOME" ] || return 0
     mkdir -m 700 "$GNUPGHOME"
     make_key publisher >"$work/publisher"
@@ -53,6 +52,7 @@ end_repository() {
 
 apt_scenario() {
     need_repository_tools || return
+    export GNUPGHOME=$work/gnupg
     begin "apt repository, $suite"
     step "the system boots, and a repository is made and signed" apt_repository
     [ "$last_status" != 0 ] || step "a source without the key is refused" apt_wrong_key
@@ -111,6 +111,7 @@ apt_upgrade() {
 
 dnf_scenario() {
     need_repository_tools || return
+    export GNUPGHOME=$work/gnupg
     begin "dnf repository, $LAB_SUITE"
     step "the system boots, and a repository is made and signed" dnf_repository
     [ "$last_status" != 0 ] || step "dnf install otus-httpd, and it serves" dnf_install
