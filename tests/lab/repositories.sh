@@ -135,7 +135,7 @@ dnf_repository() {
     inside curl -sSf -o /etc/yum.repos.d/otus-httpd.repo "$repository_url/otus-httpd.repo"
 }
 
-by_name() { inside dnf -y -q --releasever=9 --refresh "$@" otus-httpd 2>&1; }
+by_name() { inside dnf -y --releasever=9 --refresh "$@" otus-httpd 2>&1; }
 
 dnf_install() {
     by_name install
@@ -178,13 +178,10 @@ dnf_wrong_key() {
     inside dnf -q clean all
     publish stranger "$work/published/otus-httpd-0.1.3-1.x86_64.rpm"
     # The address tells another key now; the system has the one of before, and asks nobody.
-    cp "$work/repository/otus-httpd.asc" "$work/stranger.asc"
     gpg --batch --armor --export "$(cat "$work/publisher")" >"$work/repository/otus-httpd.asc"
-    said=$(by_name upgrade) && {
-        echo "$said"
-        return 1
-    }
-    echo "$said"
+    # Whether a source that cannot be trusted is an error or is left out is the distribution's choice.
+    said=$(by_name upgrade) || true
+    has "what dnf said" 'GPG|[Ss]ignature|signing key' "$said"
     same "version" 0.1.1 "$(inside rpm -q --qf '%{VERSION}' otus-httpd)"
 }
 
@@ -197,6 +194,7 @@ piuparts_scenario() {
     step "installed, removed and purged, it leaves nothing" piuparts_run
 }
 
+# Its image has logrotate, whose own note is not of the package.
 piuparts_run() {
-    piuparts -e "$(boot image)" -d "$LAB_SUITE" --no-eatmydata --tmpdir "$work" "$deb" 2>&1
+    piuparts -e "$(boot image)" -d "$LAB_SUITE" --no-eatmydata --ignore /var/lib/logrotate/status --tmpdir "$work" "$deb" 2>&1
 }
