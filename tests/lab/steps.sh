@@ -109,8 +109,6 @@ refuses() {
 boot() { "$here/boot" "$@"; }
 # inside COMMAND... - as root in the booted system
 inside() { "$here/boot" run "$@"; }
-# put FILE PATH [MODE] - a file of the machine into the booted system
-put() { install -D -m "${3:-0644}" "$1" "$lab_root$2"; }
 # write PATH - standard input into a file of the booted system; a file that is there keeps its owner and mode
 write() { mkdir -p "$(dirname "$lab_root$1")" && cat >"$lab_root$1"; }
 
