@@ -1,7 +1,7 @@
 # The RPM package on a booted system, by dnf; read by `run`.
 #
 # Order: a package that stands for the base system; installation, checks, an edited configuration,
-# the upgrade under load, removal.
+# the upgrade under load, what any service must stand, removal.
 #
 # Invariant: what Debian's rpm cannot know of Fedora is declared by lab-base and nothing else, so
 # that an unmet need of the package fails here as it would there.
@@ -20,6 +20,10 @@ rpm_scenario() {
     step "5 restarts under load" restarts 5
     step "upgrade under load: the edited configuration is kept" rpm_upgrade
     step "a version that does not start leaves the old one serving" rpm_broken_version
+    step "a crash is mended" crash
+    step "socket activation: the first request starts the service" socket_activation
+    step "logrotate: the new file gets the lines, and none is lost" log_rotation
+    step "reboot: it serves, changes are kept" reboot_system
     step "removal stops it and leaves only what was edited" rpm_remove
 }
 
