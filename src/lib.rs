@@ -26,7 +26,7 @@
 //! - `connection` never sees a path, `site` never sees a socket, `http` never sees the world.
 //! - The status is never written before the file is open and its length known.
 //! - Every wait has a deadline; every queue, buffer and loop has a named limit.
-//! - `unsafe` stands in eight files only, each use argued beside it: `storage::file`,
+//! - `unsafe` stands in nine files only, each use argued beside it: `storage::beneath`, `storage::file`,
 //!   `defence::heap`, `socket::queue`, `socket::readiness`, `server::inherit`, `server::preflight`, `server::ring`, `server::worker`.
 
 pub mod cli;

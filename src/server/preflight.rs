@@ -49,7 +49,9 @@ pub(super) fn check_root(path: &Path) -> Outcome {
                 std::io::ErrorKind::NotFound => say("no such directory; name an existing one with --document-root"),
                 std::io::ErrorKind::NotADirectory => say("not a directory; name the directory that holds the files"),
                 std::io::ErrorKind::PermissionDenied => say(&denied(path)),
-                std::io::ErrorKind::Unsupported => say("a seccomp filter hides openat2; allow it in the filter"),
+                std::io::ErrorKind::Unsupported => say(
+                    "the kernel or a seccomp filter has no openat2, nor gives it through io_uring; allow it in the filter",
+                ),
                 _ => say(&error.to_string()),
             });
         }

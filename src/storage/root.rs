@@ -8,6 +8,7 @@
 //! resolved, whatever symlinks are in the tree and whoever renames within it meanwhile (openat2 with
 //! RESOLVE_BENEATH).
 
+use super::beneath;
 use super::directory::{self, Directory};
 use super::file::{Facts, Identity, Kind, Patience, facts};
 use super::file_system::{FileSystem, Medium};
@@ -52,7 +53,7 @@ pub enum Symlinks {
 }
 
 impl Symlinks {
-    fn flags(self) -> ResolveFlags {
+    pub(super) fn flags(self) -> ResolveFlags {
         match self {
             Symlinks::Beneath => BENEATH,
             Symlinks::Deny => BENEATH | ResolveFlags::NO_SYMLINKS,
@@ -204,7 +205,7 @@ fn open_directory(path: &Path) -> std::io::Result<Base> {
 
 fn resolve(directory: &OwnedFd, relative: &[u8], flags: ResolveFlags) -> Result<Found, Errno> {
     let relative = if relative.is_empty() { b"." } else { relative };
-    let path_fd = rustix::fs::openat2(directory, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)?;
+    let path_fd = beneath::open_path(directory, relative, flags)?;
     let patience = if flags.contains(ResolveFlags::CACHED) { Patience::Never } else { Patience::AsNeeded };
     let facts = facts(&path_fd, patience)?;
     Ok(Found { path_fd: Arc::new(path_fd), facts, medium: None })

@@ -19,8 +19,7 @@ deb_scenario() {
     [ "$last_status" = 0 ] || return
     step "it runs as its own user with one capability" deb_identity
     step "the configuration is found good, systemd-analyze verify is silent" deb_checks
-    # 1.5 with RestrictSUIDSGID=, which hides openat2; 1.4 without any capability, below.
-    step "the exposure is at most 1.7" exposure 17
+    step "the exposure is at most 1.5" exposure 15
     step "AppArmor's parser takes the profile" deb_apparmor
     step "an edited configuration holds after a reload, in the same process" reload_good
     step "a wrong configuration is refused, and the old one serves on" reload_bad

@@ -165,7 +165,7 @@ socket_without_capability() {
     inside systemctl start otus-httpd.socket
     serves
     has "effective capabilities" '^CapEff:[[:space:]]+0+$' "$(inside cat "/proc/$(main_pid)/status")"
-    exposure 14
+    exposure 12
     start_load
     inside systemctl restart otus-httpd
     inside otus-httpdctl upgrade
