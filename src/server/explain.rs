@@ -53,6 +53,10 @@ pub(super) fn explain_tcp(address: SocketAddr, error: &std::io::Error) -> StartE
             Some(holder) if holder.is_self() => format!(
                 "{address}: this process listens there already, by another address of `listen`; leave one of the two out"
             ),
+            Some(holder) if holder.is_server() => format!(
+                "{address}: another program listens there ({holder}); stop it, or choose another port with --port, or ask \
+                 with --reload-check whether it would take this configuration"
+            ),
             Some(holder) => format!(
                 "{address}: another program listens there ({holder}); stop it, or choose another port with --port"
             ),

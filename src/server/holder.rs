@@ -17,6 +17,11 @@ pub(super) struct Holder {
 }
 
 impl Holder {
+    /// Whether it is a server of this kind, for which a configuration may be checked while it runs.
+    pub(super) fn is_server(&self) -> bool {
+        self.program == env!("CARGO_PKG_NAME")
+    }
+
     /// Whether it is this process.
     pub(super) fn is_self(&self) -> bool {
         self.pid == std::process::id()

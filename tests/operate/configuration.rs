@@ -166,6 +166,8 @@ fn a_taken_port_is_told_with_its_holder() {
         assert!(reported(&outcome, "error", "listen")[0].starts_with(&said), "{said}: {}", outcome.stdout);
         assert_eq!(reported(&outcome, "ok", "listen").len(), 1, "{}", outcome.stdout);
         assert!(outcome.stderr.starts_with(&format!("otus-httpd: {said}")), "{}", outcome.stderr);
+        let is_server = address == server.address();
+        assert_eq!(outcome.stderr.contains("--reload-check"), is_server, "{}", outcome.stderr);
         // A reload does not bind what the server holds already.
         let reload = run(&path, &["--reload-check"]);
         assert_eq!((reload.code, reload.stderr.as_str()), (Some(0), "otus-httpd: the configuration is good\n"));
