@@ -49,9 +49,10 @@ pub(super) fn check_root(path: &Path) -> Outcome {
                 std::io::ErrorKind::NotFound => say("no such directory; name an existing one with --document-root"),
                 std::io::ErrorKind::NotADirectory => say("not a directory; name the directory that holds the files"),
                 std::io::ErrorKind::PermissionDenied => say(&denied(path)),
-                std::io::ErrorKind::Unsupported => say(
-                    "the kernel or a seccomp filter has no openat2, nor gives it through io_uring; allow it in the filter",
-                ),
+                // Where the call is hidden, io_uring is asked for it: what is missing may be that.
+                std::io::ErrorKind::Unsupported => check_io_uring().err().unwrap_or_else(|| {
+                    say("the kernel or a seccomp filter has no openat2, nor gives it through io_uring; allow it in the filter")
+                }),
                 _ => say(&error.to_string()),
             });
         }

@@ -340,8 +340,12 @@ fn denying(errno: rustix::io::Errno, calls: &str) -> Option<Vec<String>> {
 fn io_uring_that_is_denied_is_named() {
     let site = Site::new();
     let systemd = site.outside().join("notify");
-    for errno in [rustix::io::Errno::PERM, rustix::io::Errno::NOSYS] {
-        let Some(wrapper) = denying(errno, IO_URING_SETUP) else {
+    // The second as in a unit, where a filter hides openat2 besides: nothing can be opened through a ring that is not there.
+    for (errno, calls) in [
+        (rustix::io::Errno::PERM, IO_URING_SETUP.to_owned()),
+        (rustix::io::Errno::NOSYS, format!("{IO_URING_SETUP},437")),
+    ] {
+        let Some(wrapper) = denying(errno, &calls) else {
             return skipped("io_uring denied", "no seccomp filter can be set by python3 here");
         };
         for (check, environment, named) in [
@@ -357,7 +361,7 @@ fn io_uring_that_is_denied_is_named() {
                 setup = setup.environment(name, value);
             }
             let outcome = setup.wrapped(&wrapper).outcome();
-            check_failure(&outcome, 1, &["io_uring", "seccomp", named], &format!("{errno} {environment:?}"));
+            check_failure(&outcome, 1, &["io_uring is not", "seccomp", named], &format!("{errno} {environment:?}"));
         }
     }
 }
