@@ -98,8 +98,16 @@ pub(super) fn settle() {
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     sockets: Vec<Inherited>,
-    /// Names that systemd's store has.
-    stored: Vec<String>,
+    stored: Stored,
+}
+
+/// Names that systemd's store has.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    /// Of sockets that listen.
+    pub(super) good: Vec<String>,
+    /// Of what no client can reach. Nothing else can be stored by such a name before it is taken out.
+    pub(super) useless: Vec<String>,
 }
 
 impl Pool {
@@ -131,20 +139,26 @@ impl Pool {
 
     /// Adds a socket, if it is one that listens; else tells of it.
     pub(super) fn add(&mut self, descriptor: OwnedFd, name: &str, origin: Origin, is_stored: bool) {
+        let is_good = self.add_good(descriptor, name, origin);
         if is_stored {
-            self.stored.push(name.to_owned());
+            let names = if is_good { &mut self.stored.good } else { &mut self.stored.useless };
+            names.push(name.to_owned());
         }
+    }
+
+    /// Whether it is one that listens.
+    fn add_good(&mut self, descriptor: OwnedFd, name: &str, origin: Origin) -> bool {
         let is_listening = socket_acceptconn(&descriptor).unwrap_or(false)
             && socket_type(&descriptor).is_ok_and(|kind| kind == SocketType::STREAM);
         let socket = Socket::from(descriptor);
         let address = address_of(&socket).filter(|_| is_listening);
         let Some(address) = address else {
             tracing::warn!("the inherited descriptor {name:?} is no stream socket that listens, and is closed");
-            return;
+            return false;
         };
         if let Err(error) = prepare(&socket, &address) {
             tracing::warn!("the inherited socket {name:?} cannot be prepared, and is closed: {error}");
-            return;
+            return false;
         }
         if let Address::Unix(path) = &address {
             if !is_socket(path) {
@@ -152,11 +166,12 @@ impl Pool {
                     "the file of the inherited socket unix:{} is gone, and the socket is closed",
                     path.display()
                 );
-                return;
+                return false;
             }
         }
         IS_UNSETTLED.store(true, Ordering::Relaxed);
         self.sockets.push(Inherited { held: Held { socket, origin, name: name.to_owned() }, address });
+        true
     }
 
     /// Takes the sockets of a listener out, with the address that they are bound to.
@@ -178,7 +193,7 @@ impl Pool {
     }
 
     /// Tells of what nobody has taken, and closes it; gives the names that systemd's store has, and the files that are of no use now.
-    pub(super) fn finish(&mut self) -> (Vec<String>, Vec<SocketFile>) {
+    pub(super) fn finish(&mut self) -> (Stored, Vec<SocketFile>) {
         let mut files = Vec::new();
         for Inherited { held, address } in self.sockets.drain(..) {
             match held.origin {
@@ -194,7 +209,10 @@ impl Pool {
                 }
             }
         }
-        (std::mem::take(&mut self.stored), files)
+        let mut stored = std::mem::take(&mut self.stored);
+        // All that has a name is taken out together.
+        stored.good.retain(|name| !stored.useless.contains(name));
+        (stored, files)
     }
 }
 

@@ -6,7 +6,7 @@
 //! Invariant: what the store keeps is never shut down, for then it would listen no more there either. A word to systemd never
 //! fails the server.
 
-use super::inherit::{Held, Origin, PROBE_NAME};
+use super::inherit::{Held, Origin, PROBE_NAME, Stored};
 use super::pass;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -19,6 +19,8 @@ use std::os::unix::net::UnixStream;
 #[derive(Default)]
 pub(super) struct Store {
     stored: BTreeSet<String>,
+    /// What it has and should not, by names that others are to have.
+    useless: Vec<String>,
     /// Its other end was given to the store behind all others. A unit without a store, or with one that is full, closes what it
     /// is given, and says nothing; but then this end learns of it.
     probe: Option<UnixStream>,
@@ -26,8 +28,8 @@ pub(super) struct Store {
 
 impl Store {
     /// One that has these already.
-    pub(super) fn holding(names: impl IntoIterator<Item = String>) -> Store {
-        Store { stored: names.into_iter().collect(), probe: None }
+    pub(super) fn holding(Stored { good, useless }: Stored) -> Store {
+        Store { stored: good.into_iter().collect(), useless, probe: None }
     }
 
     /// Stores what is ours and not stored yet, and removes what is not there any more.
@@ -36,7 +38,7 @@ impl Store {
         let own: Vec<&Held> = held.filter(|held| held.origin == Origin::Own).collect();
         let is_own = |name: &String| own.iter().any(|held| held.name == *name);
         let gone: Vec<String> = self.stored.iter().filter(|name| !is_own(name)).cloned().collect();
-        for name in gone {
+        for name in gone.into_iter().chain(self.useless.drain(..)) {
             tell(&manager, &format!("FDSTOREREMOVE=1\nFDNAME={name}\n"), &[]);
             tracing::debug!("{name} is taken out of the descriptor store");
             self.stored.remove(&name);

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 /// What a process has from those before it, and has for those that follow.
 pub(super) struct Heritage {
     /// Names in systemd's descriptor store.
-    pub(super) stored: Vec<String>,
+    pub(super) stored: inherit::Stored,
     /// Files of sockets that nobody asks for any more.
     pub(super) abandoned: Vec<SocketFile>,
     /// Where this process takes over from another.

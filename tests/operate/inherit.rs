@@ -272,3 +272,36 @@ fn a_service_without_a_store_closes_its_ports() {
     drop(download);
     assert_eq!(server.exit_code(), Some(0));
 }
+
+/// A store may give back what is of no use any more: whose file is gone, and which no client can reach.
+#[test]
+fn a_socket_whose_file_is_gone_is_stored_anew() {
+    let (site, systemd) = (site(), Systemd::new());
+    let path = site.outside().join("web.sock");
+    let setup = || listening(&site, 2, &format!("'unix:{}'", path.display()), "");
+    let mut server = systemd.restarts(setup()).start();
+    std::fs::remove_file(&path).expect("it is there");
+    for _ in 0..2 {
+        server = restart(&systemd, server, setup());
+        assert_eq!(Client::connect_unix(&path).get("/a.txt").content, b"content");
+        assert_eq!(sockets_in(&systemd).len(), 1, "{:?}", systemd.stored());
+    }
+    drop(server);
+}
+
+/// What is stored has the port until it is closed, on every address of the machine.
+#[test]
+fn an_address_may_take_the_place_of_another_with_its_port() {
+    let (site, systemd) = (site(), Systemd::new());
+    let (port, admin_port) = (unit("127.0.0.1:0", 1).0.port(), unit("127.0.0.1:0", 1).0.port());
+    let setup = |address: &str| {
+        let more = format!("[admin]\nlisten = '{address}:{admin_port}'\npublic = true\n");
+        listening(&site, 2, &format!("'{address}:{port}'"), &more)
+    };
+    let mut server = systemd.restarts(setup("0.0.0.0")).start();
+    for address in ["127.0.0.1", "0.0.0.0"] {
+        server = restart(&systemd, server, setup(address));
+        are_answered(waiting(SocketAddr::from(([127, 0, 0, 1], port)), 10));
+    }
+    drop(server);
+}
