@@ -118,7 +118,9 @@ channel = socket.socket(socket.AF_UNIX)
 channel.connect(sys.argv[1])
 names, passed, _, _ = socket.recv_fds(channel, 65536, 64)
 channel.close()
-passed = [fcntl.fcntl(one, fcntl.F_DUPFD, 200) for one in passed]
+received, passed = passed, [fcntl.fcntl(one, fcntl.F_DUPFD, 200) for one in passed]
+for one in received:
+    os.close(one)
 for place, one in enumerate(passed):
     os.dup2(one, 3 + place)
     os.close(one)
