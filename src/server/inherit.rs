@@ -192,6 +192,11 @@ impl Pool {
         !is_named && self.sockets.iter().any(|one| is_dual_of(named, &one.address, &one.held.socket))
     }
 
+    /// Whether one that nobody has taken yet has this port: until it is closed, no other program can have it.
+    pub(super) fn holds_port(&self, port: u16) -> bool {
+        self.sockets.iter().any(|one| matches!(&one.address, Address::Tcp(bound) if bound.port() == port))
+    }
+
     /// Tells of what nobody has taken, and closes it; gives the names that systemd's store has, and the files that are of no use now.
     pub(super) fn finish(&mut self) -> (Stored, Vec<SocketFile>) {
         let mut files = Vec::new();

@@ -175,7 +175,7 @@ impl Listeners {
     /// Whether a listener of ours has this port.
     fn holds_port(&self, port: u16) -> bool {
         let has_it = |listener: &Listener| matches!(&listener.bound, Address::Tcp(address) if address.port() == port);
-        self.open.values().any(has_it)
+        self.open.values().any(has_it) || self.inherited.borrow().holds_port(port)
     }
 }
 

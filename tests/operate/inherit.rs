@@ -301,6 +301,8 @@ fn an_address_may_take_the_place_of_another_with_its_port() {
     let mut server = systemd.restarts(setup("0.0.0.0")).start();
     for address in ["127.0.0.1", "0.0.0.0"] {
         server = restart(&systemd, server, setup(address));
+        let is_of_it = |name: &String| name.contains(&format!("{address}_"));
+        eventually("the others to be gone", || sockets_in(&systemd).iter().all(is_of_it));
         are_answered(waiting(SocketAddr::from(([127, 0, 0, 1], port)), 10));
     }
     drop(server);

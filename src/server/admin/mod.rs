@@ -103,7 +103,7 @@ fn open_beside(
                 let taken = inherited.take(named, Role::Admin);
                 let (bound, held) = match taken.and_then(|(bound, held)| Some((bound, held.into_iter().next()?))) {
                     Some(taken) => taken,
-                    None => listen::open_admin(named, is_of_one(open, named), owner)?,
+                    None => listen::open_admin(named, is_of_one(open, inherited, named), owner)?,
                 };
                 // The file of a socket unit's is the unit's.
                 let removes_file = AtomicBool::new(held.origin == Origin::Own);
@@ -115,9 +115,10 @@ fn open_beside(
 }
 
 /// Whether one of them has the port of this address, on another one: it may be about to go.
-fn is_of_one(open: &[Arc<Listener>], named: &Address) -> bool {
+fn is_of_one(open: &[Arc<Listener>], inherited: &Pool, named: &Address) -> bool {
     let Address::Tcp(named) = named else { return false };
-    open.iter().any(|listener| matches!(&listener.bound, Address::Tcp(bound) if bound.port() == named.port()))
+    let has_it = |listener: &Arc<Listener>| matches!(&listener.bound, Address::Tcp(bound) if bound.port() == named.port());
+    open.iter().any(has_it) || inherited.holds_port(named.port())
 }
 
 impl Drop for Listener {
