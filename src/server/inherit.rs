@@ -55,7 +55,7 @@ pub(super) enum Role {
     Admin,
 }
 
-/// With this begin the names of our own sockets in systemd's store. That of a socket unit goes on with a dot, unless it was named.
+/// With this begin the names of our own sockets in systemd's store.
 pub(super) const NAME_PREFIX: &str = "otus-httpd-";
 
 /// With this the names of all that serve what a configuration names so.
@@ -79,6 +79,13 @@ pub(super) fn fresh_name(named: &Address, bound: &Address, role: Role, held: &[H
     let names = (0..).map(|number: usize| format!("{prefix}{port}-{number}"));
     let mut free = names.filter(|name| !held.iter().any(|held| held.name == *name));
     free.next().expect("there is no end of numbers")
+}
+
+/// Whether it is one that [`fresh_name`] gives; a socket unit may be called `otus-httpd-tls.socket`, and its sockets with it.
+fn is_own_name(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = name.rsplitn(3, '-');
+    name.starts_with(NAME_PREFIX) && parts.by_ref().take(2).all(is_number) && parts.next().is_some()
 }
 
 /// Set while another process may still have to go on with what was inherited.
@@ -130,7 +137,7 @@ impl Pool {
             if name == PROBE_NAME {
                 continue;
             }
-            let is_ours = name.starts_with(NAME_PREFIX);
+            let is_ours = is_own_name(&name);
             let origin = if is_ours { Origin::Own } else { Origin::Unit };
             pool.add(descriptor, &name, origin, is_ours);
         }
@@ -323,11 +330,15 @@ mod tests {
             assert!(name.starts_with(NAME_PREFIX) && name.len() < 256, "{name}");
             assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':'), "{name}");
             assert!(!held.iter().any(|held: &Held| held.name == name), "{name}");
+            assert!(is_own_name(&name), "{name}");
             let socket = Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
             held.push(Held { socket, origin: Origin::Own, name });
         }
         let other = held.remove(1).name;
         assert_eq!(fresh_name(&named, &named, Role::Site, &held), other, "the one that is free");
         assert_ne!(prefix(&named, Role::Site), prefix(&named, Role::Admin));
+        for of_unit in ["otus-httpd.socket", "otus-httpd-tls.socket", "otus-httpd-tls", "otus-httpd-80", "web-80-0"] {
+            assert!(!is_own_name(of_unit), "{of_unit}");
+        }
     }
 }

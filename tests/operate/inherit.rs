@@ -71,7 +71,8 @@ fn sockets_of_a_unit_are_served_however_many_they_are() {
         let (address, held) = unit("127.0.0.1:0", sockets);
         let early = waiting(address, 30);
         let setup = listening(&site, workers, &format!("'{address}'"), "");
-        let mut server = systemd.passes(setup, named("web.socket", &held)).start();
+        // The unit's, however much its name is like those of the server's own.
+        let mut server = systemd.passes(setup, named("otus-httpd-tls.socket", &held)).start();
         are_answered(early);
         are_answered(waiting(address, 30));
         // A worker that is replaced reads its queues again, and a reload leaves them as they are.
