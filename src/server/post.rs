@@ -120,14 +120,15 @@ impl Post {
         }
     }
 
-    /// Puts a worker into the post, which is empty.
+    /// Puts a worker into the post, which is empty. One that `waits` serves when it is told to commit.
     pub(super) fn start_worker(
         &mut self,
         options: &Arc<Options>,
         entrances: Vec<Entrance>,
+        waits: bool,
         reporter: &Reporter,
     ) -> std::io::Result<()> {
-        self.worker = Some(self.hire(options, entrances, false, reporter)?);
+        self.worker = Some(self.hire(options, entrances, waits, reporter)?);
         self.state = State::Starting;
         self.begin();
         Ok(())
@@ -149,14 +150,14 @@ impl Post {
         &mut self,
         options: &Arc<Options>,
         entrances: Vec<Entrance>,
-        is_successor: bool,
+        waits: bool,
         reporter: &Reporter,
     ) -> std::io::Result<Hired> {
         let (voice, ear) = Voice::new()?;
         let sandbox = Sandbox::of(options).map(Arc::new);
         let confinement = Confinement { options: options.sandbox.clone(), sandbox: sandbox.clone() };
         let (cpu, options) = (self.cpu, options.clone());
-        let assignment = Assignment { index: self.index, cpu, options, sandbox, is_successor, entrances, ear };
+        let assignment = Assignment { index: self.index, cpu, options, sandbox, waits, entrances, ear };
         self.generations += 1;
         let (index, generation) = (self.index, self.generations);
         let pulse: Arc<Pulse> = Arc::default();

@@ -10,7 +10,7 @@ use super::inherit;
 use super::listen::{Listener, Listeners};
 use super::logs::OpenLogs;
 use super::notify::{self, Systemd};
-use super::order::Report;
+use super::order::{Order, Report};
 use super::post::{Event, News, Post, Reporter, State};
 use super::signal::Signals;
 use super::socket_file::SocketFile;
@@ -59,7 +59,9 @@ pub(super) fn run(
     mut launch: Launch,
 ) -> Result<(), StartError> {
     let Heritage { stored, abandoned, successor, program } = heritage;
-    let mut crew = Crew::start(Arc::new(options), opened)?;
+    // What fails before it is told to go on must not have taken a connection: its workers wait for the word, too.
+    let waits = successor.is_some();
+    let mut crew = Crew::start(Arc::new(options), opened, waits)?;
     crew.store = Store::holding(stored);
     crew.describe();
     crew.wait_until_ready(&signals)?;
@@ -68,8 +70,9 @@ pub(super) fn run(
             return Err(StartError("told to stop before it had taken over".to_owned()));
         }
         successor.take_over()?;
+        crew.serve();
         tracing::info!("this process has taken over");
-        crew.admin.speak()?;
+        crew.admin.speak_or_tell();
         // They may have been begun anew between their opening and now, when the signal for it went to the other process.
         journal::reopen();
     }
@@ -173,7 +176,8 @@ const LOOKS_WITHOUT_A_WORKER_MAX: u32 = 3;
 const NOBODY_WAITS: u64 = 0;
 
 impl Crew {
-    fn start(options: Arc<Options>, opened: Opened) -> Result<Crew, StartError> {
+    /// With workers that serve at once; or, where each `waits`, when they are told to ([`Crew::serve`]).
+    fn start(options: Arc<Options>, opened: Opened, waits: bool) -> Result<Crew, StartError> {
         let Opened { logs, listeners, numbers, admin } = opened;
         let fail = |error: std::io::Error| StartError(format!("the workers cannot be started: {error}"));
         let (sender, events) = channel();
@@ -200,14 +204,21 @@ impl Crew {
             systemd: Systemd::new(),
         };
         for index in 0..crew.posts.len() {
-            crew.start_worker(index).map_err(fail)?;
+            crew.start_worker(index, waits).map_err(fail)?;
         }
         Ok(crew)
     }
 
-    fn start_worker(&mut self, index: usize) -> std::io::Result<()> {
+    fn start_worker(&mut self, index: usize, waits: bool) -> std::io::Result<()> {
         let entrances = self.entrances_of(index)?;
-        self.posts[index].start_worker(&self.options, entrances, &self.reporter)
+        self.posts[index].start_worker(&self.options, entrances, waits, &self.reporter)
+    }
+
+    /// Has workers that wait serve.
+    fn serve(&self) {
+        for post in &self.posts {
+            post.tell(Order::Commit { order: NOBODY_WAITS });
+        }
     }
 
     /// The listeners that are open, with their sockets for this worker.
@@ -354,7 +365,7 @@ impl Crew {
             if post.is_vacant(time_to_look, self.options.checkalive) {
                 tracing::warn!("starting worker {index} anew");
                 counters::process().count_restart(index);
-                if let Err(error) = self.start_worker(index) {
+                if let Err(error) = self.start_worker(index, false) {
                     tracing::error!("worker {index} cannot be started: {error}; trying again");
                 }
             }

@@ -2,8 +2,8 @@
 //!
 //! Order: `Upgrade::begin` starts the program with a channel as its standard input · [`launch`] starts it once more there and
 //! ends, so that whoever takes over is no child of ours and its end is seen by the service manager · it says who it is · it takes
-//! the sockets (`Successor::inherit`) · it serves, and says so (`Successor::take_over`) · we tell the service manager, and it to
-//! go on · we finish what is in flight (`parting`).
+//! the sockets (`Successor::inherit`) · it could serve, and says so (`Successor::take_over`) · we tell the service manager, and it to
+//! go on, which it answers · we finish what is in flight (`parting`).
 //!
 //! Invariant: until it is told to go on, the new process changes nothing that the old one needs; if it fails, nothing has
 //! happened.
@@ -38,6 +38,12 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the new process may leave its messages untaken, while the old one does nothing else.
 const ROOM_TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+
+/// How long the new process may take to say that it goes on, when it was told to.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// By which it says so.
+const GOES_ON: &[u8] = b"goes on";
 
 /// Bytes of a message: a name for each of its descriptors.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -190,9 +196,26 @@ impl Upgrade {
         Progress::Pending
     }
 
-    /// Lets the new process go on; an error is that it ended meanwhile.
+    /// Lets the new process go on, and waits until it does; an error is that it ended meanwhile. That a word could be sent says little:
+    /// one that is being killed has its end open until the last of its threads is gone.
     pub(super) fn go(&mut self) -> Result<(), String> {
-        pass::send(&self.channel, b"go", &[]).map_err(|error| format!("it has ended: {error}"))
+        pass::send(&self.channel, b"go", &[]).map_err(|error| format!("it has ended: {error}"))?;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            let mut buffer = [0; 64];
+            match pass::receive(&self.channel, &mut buffer) {
+                Ok((length, _)) if buffer[..length] == *GOES_ON => return Ok(()),
+                Ok(_) => return Err("it ended when it was to go on".to_owned()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(format!("it ended when it was to go on: {error}")),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err("it does not go on".to_owned());
+            }
+            // An interruption is as good as an answer: it is looked at again.
+            let _ = poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Timespec::try_from(left).ok().as_ref());
+        }
     }
 
     /// Ends the new process, if there is one. By force: it may not be given the time to close what is ours.
@@ -327,6 +350,8 @@ impl Successor {
                 Err(error) => return Err(unheard(error)),
             }
         }
+        // If the old one has ended by now, this one serves all the more.
+        let _ = pass::send(&self.channel, GOES_ON, &[]);
         CHANNEL.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(())
     }

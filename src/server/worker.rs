@@ -50,8 +50,8 @@ pub struct Assignment {
     pub options: Arc<Options>,
     /// What it may reach, as it was found when it was started; none where it is not confined.
     pub sandbox: Option<Arc<Sandbox>>,
-    /// It serves when it is told to commit, and not before: another still does.
-    pub is_successor: bool,
+    /// Whether it serves when it is told to commit, and not before: another still does.
+    pub waits: bool,
     /// Its listeners, all with their sockets.
     pub entrances: Vec<Entrance>,
     /// By which it hears of changes, and of its end.
@@ -155,7 +155,7 @@ async fn work(
     report: impl Fn(Report) + Clone + 'static,
     confined: bool,
 ) -> Result<Ending, String> {
-    let Assignment { index, options, is_successor, entrances, ear, .. } = assignment;
+    let Assignment { index, options, waits, entrances, ear, .. } = assignment;
     let shard = Rc::new(Shard::new(options.shard.head_limits));
     let roster = Roster::new(options.connection_limits);
     // It ends with the executor.
@@ -175,7 +175,7 @@ async fn work(
     let (ready, retirement) = (Cell::default(), Cell::default());
     let worker = Worker { shard, roster, doors, drain_timeout, ready, retirement };
     worker.ready.set(Some(worker.prepare(options, entrances)?));
-    if !is_successor {
+    if !waits {
         worker.commit();
     }
     report(Report::Ready);

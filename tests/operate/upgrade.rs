@@ -7,8 +7,8 @@ use crate::harness::server::{PROGRAM, Setup};
 use crate::harness::site::set_mode;
 use crate::harness::successor::Successor;
 use crate::harness::systemd::Systemd;
-use crate::harness::{Client, Method, Server, Site, eventually};
-use rustix::process::Signal;
+use crate::harness::{Client, HANG, Method, Server, Site, eventually, holds_within};
+use rustix::process::{Pid, Signal};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -345,4 +345,58 @@ fn a_stop_in_the_middle_of_an_upgrade_ends_both() {
     assert_eq!(server.exit_code(), Some(0));
     let number = std::fs::read_to_string(&pid).expect("it is there");
     assert!(!Path::new("/proc").join(number.trim()).exists(), "who was to take over is left behind");
+}
+
+/// What ends before it is told to go on has taken no connection that would end with it.
+#[test]
+fn nobody_is_lost_to_a_process_that_is_not_told_to_go_on() {
+    let changeable = Changeable::new();
+    let directory = changeable.site.outside();
+    let (program, real) = (directory.join("otus-httpd"), directory.join("real"));
+    let (going, on) = (directory.join("going"), directory.join("on"));
+    for to in [&program, &real] {
+        std::fs::hard_link(PROGRAM, to).or_else(|_| std::fs::copy(PROGRAM, to).map(drop)).expect("it can be copied");
+    }
+    let become_it = format!("shift; exec {} \"$@\"", program.display());
+    let server = changeable.setup().wrapped(["sh", "-c", &become_it, "sh"]).start();
+    let (going_name, on_name) = (going.display(), on.display());
+    let slow = format!(
+        "#!/bin/sh\n: > {going_name}\nwhile [ ! -e {on_name} ]; do sleep 0.05; done\nexec {} \"$@\"\n",
+        real.display()
+    );
+    replace(&program, |new| std::fs::write(new, slow).expect("a file of this test"));
+    server.signal(Signal::USR2);
+    eventually("the new program to start", || going.exists());
+    // From here on the old one does not hear that the other is ready.
+    server.signal(Signal::STOP);
+    std::fs::write(&on, "").expect("a file of this test");
+    let new = || processes_of(&real).into_iter().find(|pid| has_workers(*pid));
+    let is_there = holds_within(HANG, || new().is_some());
+    let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    // Were it to accept any, it would have by then.
+    std::thread::sleep(Duration::from_millis(500));
+    if let Some(pid) = new() {
+        rustix::process::kill_process(pid, Signal::KILL).expect("it runs");
+    }
+    let is_gone = holds_within(HANG, || processes_of(&real).is_empty());
+    server.signal(Signal::CONT);
+    assert!(is_there && is_gone, "its workers do not start, or do not end");
+    server.wait_for_log("the upgrade is refused, and this process serves on");
+    for client in &mut clients {
+        assert_eq!(client.get("/a.txt").content, b"content");
+    }
+}
+
+/// Processes that run this program.
+fn processes_of(program: &Path) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").expect("it is there").flatten();
+    let running = processes.filter(|one| std::fs::read_link(one.path().join("exe")).is_ok_and(|exe| exe == program));
+    running.filter_map(|one| Pid::from_raw(one.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// Whether a process has got so far that it has threads of workers.
+fn has_workers(process: Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).into_iter().flatten().flatten();
+    let mut names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+    names.any(|name| name.starts_with("worker-"))
 }

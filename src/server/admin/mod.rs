@@ -117,7 +117,8 @@ fn open_beside(
 /// Whether one of them has the port of this address, on another one: it may be about to go.
 fn is_of_one(open: &[Arc<Listener>], inherited: &Pool, named: &Address) -> bool {
     let Address::Tcp(named) = named else { return false };
-    let has_it = |listener: &Arc<Listener>| matches!(&listener.bound, Address::Tcp(bound) if bound.port() == named.port());
+    let has_it =
+        |listener: &Arc<Listener>| matches!(&listener.bound, Address::Tcp(bound) if bound.port() == named.port());
     open.iter().any(has_it) || inherited.holds_port(named.port())
 }
 
@@ -185,6 +186,11 @@ impl Admin {
         self.serving = None;
         self.scene.is_public.store(bound.options.is_public, Ordering::Relaxed);
         (self.options, self.listeners) = (bound.options, bound.listeners);
+        self.speak_or_tell();
+    }
+
+    /// The same as [`Admin::speak`] for a server that serves already, and goes on without a door if it has to.
+    pub(super) fn speak_or_tell(&mut self) {
         match self.serve() {
             Ok(serving) => self.serving = serving,
             Err(error) => tracing::error!("the admin listener cannot be started again: {error}"),
