@@ -143,8 +143,8 @@ fn named_by(file: &File) -> Option<u32> {
 
 /// Whether a process that lives is a server like this one.
 fn is_server(pid: u32) -> bool {
-    if pid == std::process::id() {
-        // A number that was used again, as in containers, where each start has the same.
+    if pid == std::process::id() || pid == std::os::unix::process::parent_id() {
+        // A number that was used again, as in containers, where each start has the same; or nearly so, that of who starts a daemon.
         return false;
     }
     let name =

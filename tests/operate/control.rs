@@ -244,6 +244,18 @@ fn a_daemon_that_cannot_serve_says_why() {
     control.succeed("stop");
 }
 
+/// After a crash in a container the numbers are given out anew, and that of the server before may be that of who starts the next.
+#[test]
+fn whoever_starts_a_daemon_is_not_taken_for_one() {
+    let control = Control::new();
+    let script = "echo $$ > \"$1\"; exec \"$2\" -c \"$3\" --daemonize --pid-file \"$1\"";
+    let mut starter = Command::new("sh");
+    starter.args(["-c", script, "sh"]).args([&control.pid_file, Path::new(PROGRAM), &control.conf]);
+    let (code, said) = outcome(starter.output().expect("every machine has sh"));
+    assert_eq!(code, 0, "{said}");
+    control.succeed("stop");
+}
+
 /// The default is standard error, which a daemon does not have.
 #[test]
 fn what_a_daemon_has_to_say_is_not_lost() {
