@@ -85,6 +85,10 @@ impl Crew {
             // It came while nothing was to change here; what the new process has read may be older.
             let _ = kill_process(successor, Signal::HUP);
         }
+        if signals.stop_asked() {
+            // Whoever asked for it a moment ago meant the server, which is that one by now.
+            let _ = kill_process(successor, Signal::TERM);
+        }
         tracing::info!("process {} has taken over; finishing what is in flight", successor.as_raw_nonzero());
         true
     }
