@@ -5,8 +5,8 @@
 //! Invariant: what is received is closed on exec, and at most [`DESCRIPTORS_MAX`] travel with one message.
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -28,11 +28,17 @@ pub(super) fn send(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<
     Ok(())
 }
 
-/// Receives a message and its descriptors; an empty one is the end.
+/// Receives a message and all of its descriptors; an empty one is the end.
 pub(super) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> std::io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        // The kernel gives as many as this process may have, and lets go of the others.
+        return Err(std::io::Error::other(
+            "descriptors were lost on the way: raise the limit of open files (LimitNOFILE=)",
+        ));
+    }
     let mut descriptors = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(passed) = message {
