@@ -76,7 +76,7 @@ pub const SERVER: &[Key] = &[
     key(
         "sandbox",
         "`\"on\"`",
-        "workers reach nothing but what they serve, by the kernel's Landlock (from Linux 5.13 on; older ones do without, and the log says so); \
+        "workers reach nothing but what they serve, by the kernel's Landlock; before Linux 5.13 they do without, and the log says so; \
          `\"off\"`: whatever the account may",
     ),
     key(

@@ -97,7 +97,8 @@ def agreement():
     settings = {}
     for text in all_of_them["configmap.yaml"]["data"].values():
         settings |= tomllib.loads(text)
-    drain = settings["drain_delay"] + settings["drain_timeout"]
+    before = int(container["lifecycle"]["preStop"]["exec"]["command"][-1])
+    drain = before + settings["drain_delay"] + settings["drain_timeout"]
     assert drain < pod["terminationGracePeriodSeconds"], f"a drain of {drain} seconds is cut"
     probe = container["readinessProbe"]
     noticed = (probe["failureThreshold"] + 1) * probe["periodSeconds"]
