@@ -203,16 +203,8 @@ deb_upgrade() {
 }
 
 deb_broken_version() {
-    local pid said
-    pid=$(main_pid)
-    start_load
-    said=$(install 3) || { echo "$said"; return 1; }
-    echo "$said"
-    sleep 1
-    end_load
-    same "main process" "$pid" "$(main_pid)"
-    alone "$pid"
-    serving
+    local said
+    broken_version install 3
     count "what apt said of it" 1 '^otus-httpd:' "$said"
 }
 

@@ -103,14 +103,7 @@ rpm_upgrade() {
 rpm_broken_version() {
     local pid said
     pid=$(main_pid)
-    start_load
-    said=$(dnf install /srv/packages/3.rpm) || { echo "$said"; return 1; }
-    echo "$said"
-    sleep 1
-    end_load
-    same "main process" "$pid" "$(main_pid)"
-    alone "$pid"
-    serving
+    broken_version dnf install /srv/packages/3.rpm
     has "what dnf said of it" 'otus-httpd: ' "$said"
     # The next good version takes over.
     dnf install /srv/packages/4.rpm

@@ -62,6 +62,21 @@ restarts_with_other_workers() {
     serving
 }
 
+# broken_version COMMAND... - installs a version that cannot start, under load; the old one serves on. Sets said to what the
+# command said.
+broken_version() {
+    local pid
+    pid=$(main_pid)
+    start_load
+    said=$("$@") || { echo "$said"; return 1; }
+    echo "$said"
+    sleep 1
+    end_load
+    same "main process" "$pid" "$(main_pid)"
+    alone "$pid"
+    serving
+}
+
 # A transfer that has begun is finished for as long as drain_timeout allows, and newcomers are served.
 restart_during_download() {
     local pid download

@@ -163,31 +163,83 @@ fn what_cannot_start_takes_nothing_over() {
     drop(successor);
 }
 
-/// Puts another file in the place of the program, as a package manager does.
-fn replace(program: &Path, with: impl FnOnce(&Path)) {
-    let new = program.with_extension("new");
-    with(&new);
-    set_mode(&new, 0o755);
-    std::fs::rename(&new, program).expect("both are ours");
+/// A site whose server runs a program of its own, which can be replaced.
+struct Installed {
+    changeable: Changeable,
+    program: PathBuf,
+}
+
+impl Installed {
+    fn new() -> Installed {
+        let changeable = Changeable::new();
+        let program = changeable.site.outside().join("otus-httpd");
+        copy_program(&program);
+        Installed { changeable, program }
+    }
+
+    fn start(&self) -> Server {
+        let become_it = format!("shift; exec {} \"$@\"", self.program.display());
+        self.changeable.setup().wrapped(["sh", "-c", &become_it, "sh"]).start()
+    }
+
+    /// Puts another file in the place of the program, as a package manager does.
+    fn replace(&self, with: impl FnOnce(&Path)) {
+        let new = self.program.with_extension("new");
+        with(&new);
+        set_mode(&new, 0o755);
+        std::fs::rename(&new, &self.program).expect("both are ours");
+    }
+
+    fn replace_by_script(&self, script: &str) {
+        self.replace(|new| std::fs::write(new, format!("#!/bin/sh\n{script}\n")).expect("a file of this test"));
+    }
+
+    /// Upgrades to a version that takes its time, and waits until it has been started.
+    fn upgrade_slowly(&self, server: &Server) -> Slow {
+        let directory = self.changeable.site.outside();
+        let slow = Slow { program: directory.join("slow"), go_on: directory.join("go-on") };
+        copy_program(&slow.program);
+        let started = directory.join("started");
+        self.replace_by_script(&format!(
+            ": > {}\nwhile [ ! -e {} ]; do sleep 0.05; done\nexec {} \"$@\"",
+            started.display(),
+            slow.go_on.display(),
+            slow.program.display()
+        ));
+        server.signal(Signal::USR2);
+        eventually("the new program to start", || started.exists());
+        slow
+    }
+}
+
+/// A version that waits until it may go on.
+struct Slow {
+    /// What it becomes then.
+    program: PathBuf,
+    go_on: PathBuf,
+}
+
+impl Slow {
+    fn go_on(&self) {
+        std::fs::write(&self.go_on, "").expect("a file of this test");
+    }
+}
+
+/// Descriptors of files that are written would keep a concurrent test's child from being started: so it is a link, if it can be.
+fn copy_program(to: &Path) {
+    std::fs::hard_link(PROGRAM, to).or_else(|_| std::fs::copy(PROGRAM, to).map(drop)).expect("it can be copied");
 }
 
 #[test]
 fn what_is_started_is_what_the_package_put_there() {
-    let changeable = Changeable::new();
-    let program = changeable.site.outside().join("otus-httpd");
-    let copy = |to: &Path| {
-        // Descriptors of files that are written would keep a concurrent test's child from being started.
-        std::fs::hard_link(PROGRAM, to).or_else(|_| std::fs::copy(PROGRAM, to).map(drop)).expect("it can be copied");
-    };
-    copy(&program);
-    let become_it = format!("shift; exec {} \"$@\"", program.display());
-    let server = changeable.setup().wrapped(["sh", "-c", &become_it, "sh"]).start();
-    replace(&program, |new| std::fs::write(new, "#!/bin/sh\nexit 3\n").expect("a file of this test"));
+    let installed = Installed::new();
+    let server = installed.start();
+    installed.replace_by_script("exit 3");
     is_refused(&server, "exit status: 3");
-    replace(&program, copy);
+    installed.replace(copy_program);
     let successor = Successor::of(&server, 1);
     let running = std::fs::read_link(format!("/proc/{}/exe", successor.pid().as_raw_nonzero())).expect("it runs");
-    assert_eq!(running, program);
+    assert_eq!(running, installed.program);
     assert_eq!(server.get("/a.txt").content, b"content");
 }
 
@@ -291,28 +343,12 @@ fn more_sockets_than_fit_into_a_message_are_handed_over() {
 
 #[test]
 fn a_reload_that_is_asked_for_meanwhile_is_the_new_process_s() {
-    let changeable = Changeable::new();
-    let directory = changeable.site.outside();
-    let (program, going, on) = (directory.join("otus-httpd"), directory.join("going"), directory.join("on"));
-    let copy = |to: &Path| {
-        std::fs::hard_link(PROGRAM, to).or_else(|_| std::fs::copy(PROGRAM, to).map(drop)).expect("it can be copied");
-    };
-    copy(&program);
-    copy(&directory.join("real"));
-    let become_it = format!("shift; exec {} \"$@\"", program.display());
-    let server = changeable.setup().wrapped(["sh", "-c", &become_it, "sh"]).start();
-    // One that takes its time.
-    let (going_name, on_name, real) = (going.display(), on.display(), directory.join("real"));
-    let slow = format!(
-        "#!/bin/sh\n: > {going_name}\nwhile [ ! -e {on_name} ]; do sleep 0.05; done\nexec {} \"$@\"\n",
-        real.display()
-    );
-    replace(&program, |new| std::fs::write(new, slow).expect("a file of this test"));
-    server.signal(Signal::USR2);
-    eventually("the new program to start", || going.exists());
+    let installed = Installed::new();
+    let server = installed.start();
+    let slow = installed.upgrade_slowly(&server);
     server.signal(Signal::HUP);
     assert_eq!(server.get("/a.txt").content, b"content");
-    std::fs::write(&on, "").expect("a file of this test");
+    slow.go_on();
     let _successor = Successor::told_of(&server, 1);
     server.wait_for_log("reloaded in");
     let log = server.log();
@@ -321,21 +357,11 @@ fn a_reload_that_is_asked_for_meanwhile_is_the_new_process_s() {
 
 #[test]
 fn a_stop_in_the_middle_of_an_upgrade_ends_both() {
-    let changeable = Changeable::new();
-    let program = changeable.site.outside().join("otus-httpd");
-    std::fs::hard_link(PROGRAM, &program)
-        .or_else(|_| std::fs::copy(PROGRAM, &program).map(drop))
-        .expect("it can be copied");
-    let become_it = format!("shift; exec {} \"$@\"", program.display());
-    let mut server = changeable.setup().wrapped(["sh", "-c", &become_it, "sh"]).start();
-    let pid = changeable.site.outside().join("pid");
-    let stuck = format!(
-        "#!/bin/sh\necho $$ > {}.new; mv {}.new {}; exec sleep 600\n",
-        pid.display(),
-        pid.display(),
-        pid.display()
-    );
-    replace(&program, |new| std::fs::write(new, stuck).expect("a file of this test"));
+    let installed = Installed::new();
+    let mut server = installed.start();
+    let pid = installed.changeable.site.outside().join("pid");
+    let name = pid.display();
+    installed.replace_by_script(&format!("echo $$ > {name}.new; mv {name}.new {name}; exec sleep 600"));
     server.signal(Signal::USR2);
     eventually("the new program to start", || pid.exists());
     assert_eq!(server.get("/a.txt").content, b"content");
@@ -350,27 +376,13 @@ fn a_stop_in_the_middle_of_an_upgrade_ends_both() {
 /// What ends before it is told to go on has taken no connection that would end with it.
 #[test]
 fn nobody_is_lost_to_a_process_that_is_not_told_to_go_on() {
-    let changeable = Changeable::new();
-    let directory = changeable.site.outside();
-    let (program, real) = (directory.join("otus-httpd"), directory.join("real"));
-    let (going, on) = (directory.join("going"), directory.join("on"));
-    for to in [&program, &real] {
-        std::fs::hard_link(PROGRAM, to).or_else(|_| std::fs::copy(PROGRAM, to).map(drop)).expect("it can be copied");
-    }
-    let become_it = format!("shift; exec {} \"$@\"", program.display());
-    let server = changeable.setup().wrapped(["sh", "-c", &become_it, "sh"]).start();
-    let (going_name, on_name) = (going.display(), on.display());
-    let slow = format!(
-        "#!/bin/sh\n: > {going_name}\nwhile [ ! -e {on_name} ]; do sleep 0.05; done\nexec {} \"$@\"\n",
-        real.display()
-    );
-    replace(&program, |new| std::fs::write(new, slow).expect("a file of this test"));
-    server.signal(Signal::USR2);
-    eventually("the new program to start", || going.exists());
+    let installed = Installed::new();
+    let server = installed.start();
+    let slow = installed.upgrade_slowly(&server);
     // From here on the old one does not hear that the other is ready.
     server.signal(Signal::STOP);
-    std::fs::write(&on, "").expect("a file of this test");
-    let new = || processes_of(&real).into_iter().find(|pid| has_workers(*pid));
+    slow.go_on();
+    let new = || processes_of(&slow.program).into_iter().find(|pid| has_workers(*pid));
     let is_there = holds_within(HANG, || new().is_some());
     let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
     // Were it to accept any, it would have by then.
@@ -378,7 +390,7 @@ fn nobody_is_lost_to_a_process_that_is_not_told_to_go_on() {
     if let Some(pid) = new() {
         rustix::process::kill_process(pid, Signal::KILL).expect("it runs");
     }
-    let is_gone = holds_within(HANG, || processes_of(&real).is_empty());
+    let is_gone = holds_within(HANG, || processes_of(&slow.program).is_empty());
     server.signal(Signal::CONT);
     assert!(is_there && is_gone, "its workers do not start, or do not end");
     server.wait_for_log("the upgrade is refused, and this process serves on");
