@@ -20,7 +20,8 @@ const SET: [(&str, &str); 4] = [
 const HEAD: &str = "\
 # Configuration of otus-httpd; otus-httpd.conf(5) has the details.
 #
-# This is TOML. `otus-httpd -t` checks it, `otus-httpd -T` prints what is in force and where it comes from.
+# This is TOML. `otus-httpdctl test` checks it, for a start or for the server that runs, and
+# `otus-httpdctl reload` puts it in force. `otus-httpd -T` prints what holds and where it comes from.
 # Files in /etc/otus-httpd.conf.d that end in .conf are read behind this one, in order of name.
 # Lines such as `#etag = true` show a key with its default, or with an example where the default is none.
 

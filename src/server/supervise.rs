@@ -77,8 +77,7 @@ pub(super) fn run(
         journal::reopen();
     }
     inherit::settle();
-    // From here on this process is the server: what names it to others, as a PID file, is written here, and not before.
-    // What is not listened on any more leaves no files behind.
+    // From here on this process is the server. What is not listened on any more leaves no files behind.
     drop(abandoned);
     announce(&crew.options, crew.serving());
     tracing::debug!("{} workers run; flags of their rings: {}", crew.options.workers, ring::describe());
