@@ -204,7 +204,7 @@ deb_upgrade() {
 
 deb_broken_version() {
     local said
-    broken_version install 3
+    stays_with_old install 3
     count "what apt said of it" 1 '^otus-httpd:' "$said"
 }
 

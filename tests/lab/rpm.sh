@@ -103,7 +103,7 @@ rpm_upgrade() {
 rpm_broken_version() {
     local pid said
     pid=$(main_pid)
-    broken_version dnf install /srv/packages/3.rpm
+    stays_with_old dnf install /srv/packages/3.rpm
     has "what dnf said of it" 'otus-httpd: ' "$said"
     # The next good version takes over.
     dnf install /srv/packages/4.rpm

@@ -62,9 +62,9 @@ restarts_with_other_workers() {
     serving
 }
 
-# broken_version COMMAND... - installs a version that cannot start, under load; the old one serves on. Sets said to what the
+# stays_with_old COMMAND... - installs a version that cannot start, under load; the old one serves on. Sets said to what the
 # command said.
-broken_version() {
+stays_with_old() {
     local pid
     pid=$(main_pid)
     start_load
