@@ -120,6 +120,7 @@ fn options(root: &Path) -> Options {
         head_limits: LIMITS,
         cache: Budget { bytes_max: 1 << 24, content_bytes_max: 1 << 20 },
         trusted: Arc::new(Trusted::default()),
+        http2: Default::default(),
     }
 }
 

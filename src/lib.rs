@@ -8,6 +8,8 @@
 //! | [`engine`] | whether the engine has something under way |
 //! | [`defence`] | limits: who is refused, how fast is sent, how much memory is left |
 //! | [`http`] | pure: a request's bytes in, a description of the answer out |
+//! | [`http2`] | pure: one HTTP/2 connection, frames in, frames out |
+//! | [`tls`] | certificates, and one connection's cryptography |
 //! | [`socket`] | the network: connections that are waited for together with the ring |
 //! | [`storage`] | the disk: open beneath a root, read without stalling, remember |
 //! | [`observe`] | messages and the line an exchange |
@@ -22,7 +24,7 @@
 //! # Invariants
 //!
 //! - Imports point one way: `cli` and `config`, `server`, `connection`, `exchange`, `shard`,
-//!   `site`, `storage`, `socket` and `observe`, `engine`, `defence` and `counters`, `http`; a module uses only what stands behind it.
+//!   `site`, `storage`, `socket` and `observe`, `engine`, `defence`, `counters`, `http2` and `tls`, `http`; a module uses only what stands behind it.
 //! - `connection` never sees a path, `site` never sees a socket, `http` never sees the world.
 //! - The status is never written before the file is open and its length known.
 //! - Every wait has a deadline; every queue, buffer and loop has a named limit.
@@ -37,10 +39,12 @@ pub mod defence;
 pub mod engine;
 pub mod exchange;
 pub mod http;
+pub mod http2;
 pub mod observe;
 pub mod server;
 pub mod shard;
 pub mod site;
 pub mod socket;
 pub mod storage;
+pub mod tls;
 pub mod watch;

@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 
 /// The layers, higher ones first: a module uses only modules of a smaller rank, and itself.
-const RANKS: [(&str, u32); 16] = [
+const RANKS: [(&str, u32); 18] = [
     ("main", 9),
     ("cli", 8),
     ("config", 8),
@@ -25,6 +25,8 @@ const RANKS: [(&str, u32); 16] = [
     ("engine", 1),
     ("defence", 1),
     ("counters", 1),
+    ("http2", 1),
+    ("tls", 1),
     ("http", 0),
 ];
 

@@ -260,6 +260,7 @@ impl Config {
                     content_bytes_max: self.cache_file_size_max,
                 },
                 trusted: Arc::new(self.trusted.clone()),
+                http2: Default::default(),
             },
         }
     }

@@ -361,6 +361,7 @@ mod tests {
             head_limits: HeadLimits { head_bytes_max: 1024, target_bytes_max: 512, field_lines_max: 100 },
             cache: Budget { bytes_max: 0, content_bytes_max: 0 },
             trusted: Arc::new(Trusted::default()),
+            http2: Default::default(),
         };
         Rc::new(Shard::open(&options).expect("there is nothing to open"))
     }

@@ -8,6 +8,7 @@ use super::Peer;
 use crate::http::fields::{FieldName, Fields};
 use crate::http::forwarded;
 use crate::http::request::HeadLimits;
+use crate::http2;
 use crate::site::access::Networks;
 use crate::site::catalogue::Catalogue;
 use crate::site::gate::Gate;
@@ -34,6 +35,8 @@ pub struct Options {
     pub cache: Budget,
     /// Proxies whose word on a client's address is taken.
     pub trusted: Arc<Trusted>,
+    /// How HTTP/2 is spoken.
+    pub http2: http2::Options,
 }
 
 /// Proxies whose word is taken, and where they say it.
@@ -65,6 +68,8 @@ pub struct Service {
     trusted: Arc<Trusted>,
     /// Limits on request heads.
     pub head_limits: HeadLimits,
+    /// How HTTP/2 is spoken.
+    pub http2: http2::Options,
 }
 
 impl Service {
@@ -86,6 +91,7 @@ impl Service {
             gate,
             trusted: options.trusted.clone(),
             head_limits: options.head_limits,
+            http2: options.http2,
         })
     }
 
