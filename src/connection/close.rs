@@ -2,6 +2,7 @@
 
 use super::roster::{Interrupt, Phase, Place};
 use crate::counters::Closed;
+use crate::http2::ConnectionError;
 use crate::shard::Shard;
 use crate::socket::Stream;
 use std::pin::pin;
@@ -32,6 +33,9 @@ pub enum Close {
     /// The client has as many connections as it may have, which showed when a proxy had named it.
     #[error("refused")]
     Refused,
+    /// The peer broke a rule of HTTP/2, or asked for more than it may.
+    #[error("HTTP/2: {0}")]
+    Protocol(#[from] ConnectionError),
     /// The socket failed, mostly because the peer is gone.
     #[error("socket: {0}")]
     Socket(#[from] std::io::Error),
@@ -59,6 +63,7 @@ impl Close {
             Close::CutShort => "cut_short",
             Close::Distrusted => "distrusted",
             Close::Refused => "refused",
+            Close::Protocol(_) => "http2_error",
             Close::Socket(_) => "socket",
         }
     }
@@ -84,6 +89,7 @@ impl Close {
             Close::CutShort => Closed::CutShort,
             Close::Distrusted => Closed::Distrusted,
             Close::Refused => Closed::Refused,
+            Close::Protocol(_) => Closed::Protocol,
             Close::Socket(_) => Closed::SocketError,
         }
     }

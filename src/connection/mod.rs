@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod close;
+mod http2;
 pub mod inbox;
 pub mod outbox;
 mod paced;
@@ -24,6 +25,7 @@ pub use turned_away::{refuse_at_once, refuse_gently};
 use crate::counters::{self, Closed};
 use crate::exchange::{self, Answer, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
+use crate::http2::frame::PREFACE;
 use crate::http::request::{self, BadRequest, Parse, RequestHead};
 use crate::observe::exchanged::{self, Told, Unfinished};
 use crate::observe::live;
@@ -112,6 +114,10 @@ async fn converse(
             return Ok(Close::Refused);
         }
     }
+    if shard.served(peer.listener).service.http2.in_plain_text && begins_http2(stream, shard, place, inbox).await? {
+        // Boxed, as above.
+        return Box::pin(http2::converse(stream, peer, shard, place, inbox)).await;
+    }
     let mut gathered = 0;
     loop {
         let (content, persistence, head_bytes, request_content) = match parse(inbox, shard) {
@@ -153,6 +159,25 @@ async fn converse(
             outbox.flush(stream, place).await?;
             gathered = 0;
             glommio::executor().yield_if_needed().await;
+        }
+    }
+}
+
+/// Whether a client that was not asked begins with the preface of HTTP/2 (RFC 9113 §3.3). It is read no further than it may be one.
+async fn begins_http2(stream: &mut Stream, shard: &Rc<Shard>, place: &Place, inbox: &mut Inbox) -> Result<bool, Close> {
+    loop {
+        let unread = inbox.unread();
+        let came = unread.len().min(PREFACE.len());
+        if unread[..came] != PREFACE[..came] || came == PREFACE.len() {
+            return Ok(came == PREFACE.len());
+        }
+        if came > 0 && place.phase() != Phase::Head {
+            place.begin(Phase::Head);
+        }
+        match inbox.fill(stream, shard, place).await? {
+            Fill::Some => {}
+            Fill::End if inbox.unread().is_empty() => return Err(Close::ByPeer),
+            Fill::End => return Err(Close::MidHead),
         }
     }
 }

@@ -30,11 +30,12 @@ pub enum Closed {
     TooSlow,
     Refused,
     Panicked,
+    Protocol,
 }
 
 impl Closed {
     /// All of them, with their words.
-    pub const ALL: [(Closed, &'static str); 18] = [
+    pub const ALL: [(Closed, &'static str); 19] = [
         (Closed::Finished, "finished"),
         (Closed::ByPeer, "by_peer"),
         (Closed::MidHead, "mid_head"),
@@ -53,6 +54,7 @@ impl Closed {
         (Closed::TooSlow, "too_slow"),
         (Closed::Refused, "refused"),
         (Closed::Panicked, "panicked"),
+        (Closed::Protocol, "http2_error"),
     ];
 }
 

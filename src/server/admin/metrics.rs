@@ -162,6 +162,13 @@ pub const FAMILIES: &[Family] = &[
         "Connections that were closed because their client sent or took less than the least rate.",
         Count(|c| c.slow_peers_cut.get()),
     ),
+    family("otus_httpd_http2_connections_total", "Connections that spoke HTTP/2.", Count(|c| c.http2_connections.get())),
+    family("otus_httpd_http2_requests_total", "Requests that came by it.", Count(|c| c.http2_requests.get())),
+    family(
+        "otus_httpd_http2_streams_broken_off_total",
+        "Streams of it that ended before their answer did: the client did not want it any more, or broke a rule.",
+        Count(|c| c.http2_streams_broken_off.get()),
+    ),
     family("otus_httpd_cache_hits_total", "Look-ups whose file was in memory.", Count(|c| c.cache_hits.get())),
     family("otus_httpd_cache_misses_total", "Look-ups that opened a file.", Count(|c| c.cache_misses.get())),
     family(
