@@ -23,7 +23,7 @@ mod watch;
 pub use turned_away::{refuse_at_once, refuse_gently};
 
 use crate::counters::{self, Closed};
-use crate::exchange::{self, Answer, Outgoing, Piece};
+use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
 use crate::http2::frame::PREFACE;
 use crate::http::request::{self, BadRequest, Parse, RequestHead};
@@ -133,14 +133,15 @@ async fn converse(
                     head.persistence = Persistence::Close;
                 }
                 let answer = {
-                    let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
+                    let answering =
+                        pin!(exchange::answer(shard, &peer, &head, HeadForm::Text, outbox.buffer(&shard.buffers)));
                     place.guard(answering).await?
                 };
                 let (content, persistence) = tell(Some(&head), answer, &peer, place, inbox, outbox);
                 (content, persistence, narrow(head.len), head.content)
             }
             Err(bad) => {
-                let answer = exchange::refuse(shard, &peer, bad, outbox.buffer(&shard.buffers));
+                let answer = exchange::refuse(shard, &peer, bad, HeadForm::Text, outbox.buffer(&shard.buffers));
                 let (content, persistence) = tell(None, answer, &peer, place, inbox, outbox);
                 (content, persistence, narrow(inbox.unread().len()), RequestContent::Present)
             }
@@ -236,7 +237,7 @@ async fn await_head(
 /// Answers 408. Apart from its caller, so that connections do not carry the answer.
 fn tell_time_out(peer: &Peer, shard: &Shard, place: &Place, inbox: &Inbox, outbox: &mut Outbox) {
     counters::here().slow_peers_cut.add(1);
-    let answer = exchange::time_out(shard, peer, outbox.buffer(&shard.buffers));
+    let answer = exchange::time_out(shard, peer, HeadForm::Text, outbox.buffer(&shard.buffers));
     tell(None, answer, peer, place, inbox, outbox);
 }
 
@@ -327,6 +328,7 @@ async fn send_content(
 ) -> Result<(), Close> {
     match content {
         Outgoing::Nothing => Ok(()),
+        Outgoing::Fixed(text) => outbox.send(stream, place, text.as_bytes()).await,
         // Boxed, as below: idle connections would carry its state.
         Outgoing::Followed(both) => Box::pin(send_and_tell(stream, shard, place, outbox, both)).await,
         Outgoing::Piece(piece) => send_piece(stream, shard, place, outbox, piece).await,
@@ -425,6 +427,6 @@ mod tests {
             let roster = Roster::new(roster::tests::LIMITS);
             size_of_val(&serve(stream, Door { listener: 0, is_proxied: false }, shard(), &roster))
         });
-        assert!(bytes <= 824, "{bytes} bytes");
+        assert!(bytes <= 864, "{bytes} bytes");
     }
 }

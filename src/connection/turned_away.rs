@@ -9,7 +9,7 @@ use super::outbox::Outbox;
 use super::roster::{Place, Roster};
 use super::{Door, tell};
 use crate::counters::{self, Closed};
-use crate::exchange;
+use crate::exchange::{self, HeadForm};
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use std::rc::Rc;
@@ -79,6 +79,6 @@ fn answer_at_once(stream: &mut Stream, peer: &Peer, shard: &Shard, place: &Place
 fn answer(peer: &Peer, shard: &Shard, place: &Place, outbox: &mut Outbox, refused: Refused) {
     refused.count();
     tracing::debug!(client = ?peer.address, reason = refused.reason(), "refused: the connection is not served");
-    let answer = exchange::turn_away(shard, peer, refused.status(), outbox.buffer(&shard.buffers));
+    let answer = exchange::turn_away(shard, peer, refused.status(), HeadForm::Text, outbox.buffer(&shard.buffers));
     tell(None, answer, peer, place, &Inbox::default(), outbox);
 }

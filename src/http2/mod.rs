@@ -23,6 +23,9 @@ pub use connection::{Connection, Event, Limits};
 pub use error::{ConnectionError, ErrorCode};
 pub use streams::StreamKey;
 
+pub mod hpack;
+pub mod huffman;
+
 /// How HTTP/2 is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
