@@ -137,5 +137,5 @@ fn default_listen(has_root: bool, port: u16) -> Vec<Listen> {
         return listen.into_iter().map(|listen| Listen { optional: true, ..listen }).collect();
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    vec![Listen { address: Address::Tcp(address), optional: true, is_proxied: false }]
+    vec![Listen { address: Address::Tcp(address), optional: true, is_proxied: false, is_tls: false }]
 }

@@ -261,6 +261,8 @@ impl Config {
                 },
                 trusted: Arc::new(self.trusted.clone()),
                 http2: Default::default(),
+                tls: Arc::from([]),
+                handshake_limit: None,
             },
         }
     }

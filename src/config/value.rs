@@ -18,7 +18,7 @@ pub(super) fn listen(text: &str, port: u16, world: World) -> Result<Vec<Listen>,
         (Some(PROXY_PROTOCOL), None) => true,
         (Some(word), _) => return Err(format!("unknown word {word:?} behind the address; known is {PROXY_PROTOCOL}")),
     };
-    let listen = |address, optional| Listen { address, optional, is_proxied };
+    let listen = |address, optional| Listen { address, optional, is_proxied, is_tls: false };
     if let Some(path) = address.strip_prefix("unix:") {
         if !path.starts_with('/') || path.len() > UNIX_PATH_BYTES_MAX {
             let what =

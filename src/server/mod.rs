@@ -138,6 +138,8 @@ pub struct Listen {
     pub optional: bool,
     /// Whether each connection begins with a PROXY header.
     pub is_proxied: bool,
+    /// Whether TLS is spoken on it.
+    pub is_tls: bool,
 }
 
 impl fmt::Display for Listen {
