@@ -362,6 +362,7 @@ mod tests {
             cache: Budget { bytes_max: 0, content_bytes_max: 0 },
             trusted: Arc::new(Trusted::default()),
             http2: Default::default(),
+            tls: Arc::from([None]),
         };
         Rc::new(Shard::open(&options).expect("there is nothing to open"))
     }

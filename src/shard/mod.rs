@@ -17,10 +17,12 @@ use crate::http::respond::Now;
 use crate::site::Site;
 use crate::socket::bulk::Bulk;
 use crate::storage::root::Denied;
+use crate::tls;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Who is at the other end of a connection.
@@ -67,6 +69,11 @@ impl Served {
     /// The site that a request is for.
     pub fn site(&self, authority: Option<&str>) -> &Site {
         self.service.site(self.position.into(), authority)
+    }
+
+    /// The certificates that the listener shows, where its connections are encrypted.
+    pub fn tls(&self) -> Option<&Arc<tls::Listener>> {
+        self.service.tls(self.position.into())
     }
 }
 

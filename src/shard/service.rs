@@ -16,6 +16,7 @@ use crate::site::hosts::Hosts;
 use crate::site::{self, Site};
 use crate::storage::cache::Budget;
 use crate::storage::root::{Denied, Root};
+use crate::tls;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -37,6 +38,8 @@ pub struct Options {
     pub trusted: Arc<Trusted>,
     /// How HTTP/2 is spoken.
     pub http2: http2::Options,
+    /// For each listener, the certificates that it shows; none where connections are not encrypted.
+    pub tls: Arc<[Option<Arc<tls::Listener>>]>,
 }
 
 /// Proxies whose word is taken, and where they say it.
@@ -70,6 +73,7 @@ pub struct Service {
     pub head_limits: HeadLimits,
     /// How HTTP/2 is spoken.
     pub http2: http2::Options,
+    tls: Arc<[Option<Arc<tls::Listener>>]>,
 }
 
 impl Service {
@@ -92,12 +96,18 @@ impl Service {
             trusted: options.trusted.clone(),
             head_limits: options.head_limits,
             http2: options.http2,
+            tls: options.tls.clone(),
         })
     }
 
     /// The site that a request is for, which came in by the listener at this position of the options.
     pub fn site(&self, position: usize, authority: Option<&str>) -> &Site {
         &self.sites[self.hosts[position].find(authority)]
+    }
+
+    /// The certificates that the listener at this position of the options shows, where its connections are encrypted.
+    pub fn tls(&self, position: usize) -> Option<&Arc<tls::Listener>> {
+        self.tls.get(position)?.as_ref()
     }
 
     /// The client that a request comes from: the peer, or whom a trusted proxy names.
