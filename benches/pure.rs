@@ -121,7 +121,7 @@ fn options(root: &Path) -> Options {
         cache: Budget { bytes_max: 1 << 24, content_bytes_max: 1 << 20 },
         trusted: Arc::new(Trusted::default()),
         http2: Default::default(),
-        tls: Arc::from([]),
+        tls: Arc::from([None]),
         handshake_limit: None,
     }
 }

@@ -90,7 +90,7 @@ fn an_answer_from_memory_allocates_nothing() {
         cache: Budget { bytes_max: 1 << 24, content_bytes_max: 1 << 20 },
         trusted: Arc::new(Trusted::default()),
         http2: Default::default(),
-        tls: Arc::from([]),
+        tls: Arc::from([None]),
         handshake_limit: None,
     };
     let executor = glommio::LocalExecutorBuilder::default().make().expect("io_uring works here");

@@ -74,7 +74,7 @@ async fn attempt(
         }
         _ => return Err(Close::Handshake(HandshakeFailure::Protocol)),
     }
-    let Some(listener) = served.tls() else {
+    let Some(listener) = served.tls().cloned() else {
         // A reload has made another sort of listener of it.
         return Err(Close::Handshake(HandshakeFailure::Protocol));
     };

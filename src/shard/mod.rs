@@ -74,11 +74,9 @@ impl Served {
     pub fn site(&self, authority: Option<&str>) -> &Site {
         self.service.site(self.position.into(), authority)
     }
-}
 
-impl Served {
-    /// What is offered to clients that begin TLS here; none on a listener without it.
-    pub fn tls(&self) -> Option<Arc<tls::Listener>> {
+    /// The certificates that the listener shows, where its connections are encrypted.
+    pub fn tls(&self) -> Option<&Arc<tls::Listener>> {
         self.service.tls(self.position.into())
     }
 }

@@ -39,7 +39,7 @@ pub struct Options {
     pub trusted: Arc<Trusted>,
     /// How HTTP/2 is spoken.
     pub http2: http2::Options,
-    /// For each listener, what is offered to clients that begin TLS; none where it is not spoken.
+    /// For each listener, the certificates that it shows; none where connections are not encrypted.
     pub tls: Arc<[Option<Arc<tls::Listener>>]>,
     /// How many TLS handshakes each client may begin.
     pub handshake_limit: Option<Arc<RequestLimit>>,
@@ -111,9 +111,9 @@ impl Service {
         &self.sites[self.hosts[position].find(authority)]
     }
 
-    /// What is offered to clients that begin TLS on the listener at this position of the options.
-    pub fn tls(&self, position: usize) -> Option<Arc<tls::Listener>> {
-        self.tls.get(position)?.clone()
+    /// The certificates that the listener at this position of the options shows, where its connections are encrypted.
+    pub fn tls(&self, position: usize) -> Option<&Arc<tls::Listener>> {
+        self.tls.get(position)?.as_ref()
     }
 
     /// The client that a request comes from: the peer, or whom a trusted proxy names.
