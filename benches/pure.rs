@@ -121,6 +121,8 @@ fn options(root: &Path) -> Options {
         cache: Budget { bytes_max: 1 << 24, content_bytes_max: 1 << 20 },
         trusted: Arc::new(Trusted::default()),
         http2: Default::default(),
+        tls: Arc::from([None]),
+        handshake_limit: None,
     }
 }
 
@@ -140,7 +142,7 @@ async fn warm(shard: &Shard, case: &Case) {
     }
 }
 
-const PEER: Peer = Peer { listener: 0, address: None };
+const PEER: Peer = Peer { listener: 0, address: None, secured: None };
 
 /// From the bytes of a request to those of a head. What is in memory is answered without waiting.
 fn respond(shard: &Shard, bytes: &[u8], out: &mut Vec<u8>) {

@@ -113,6 +113,12 @@ pub fn turn_away(shard: &Shard, peer: &Peer, status: Status, form: HeadForm<'_>,
     close_behind(shard, peer, &respond::not_now(status, page::of), form, out)
 }
 
+/// Tells a client that speaks without TLS where it is spoken.
+pub fn say_that_it_is_tls(shard: &Shard, peer: &Peer, out: &mut Vec<u8>) -> Answer {
+    let response = respond::bad_request(Status::BAD_REQUEST, |_, format| page::https_only(format));
+    close_behind(shard, peer, &response, HeadForm::Text, out)
+}
+
 fn close_with(shard: &Shard, peer: &Peer, status: Status, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {
     close_behind(shard, peer, &respond::bad_request(status, page::of), form, out)
 }

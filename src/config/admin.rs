@@ -36,6 +36,9 @@ fn addresses(value: Value<'_>, is_public: bool) -> Result<Vec<Address>, Problem>
             if listen.is_proxied {
                 return Err(one.wrong("proxy_protocol is not understood here"));
             }
+            if listen.is_tls {
+                return Err(one.wrong("tls is not understood here"));
+            }
             if let Address::Tcp(address) = listen.address {
                 if !address.ip().to_canonical().is_loopback() && !is_public {
                     return Err(one.wrong(format!(

@@ -18,6 +18,8 @@ pub(super) struct Doors {
     pub(super) listen: Vec<Listen>,
     /// For each listener, its sites.
     pub(super) hosts: Vec<Hosts>,
+    /// For each listener, the numbers of these sites.
+    pub(super) served: Vec<Vec<usize>>,
     /// The addresses of sites that name none.
     pub(super) general: Vec<Listen>,
 }
@@ -52,21 +54,24 @@ impl Doors {
                 of_listener.push(Vec::new());
                 listen.len() - 1
             });
-            if listen[at].is_proxied != one.is_proxied {
-                return Err(one.address.clone());
+            for (is_said, other, word) in
+                [(one.is_proxied, listen[at].is_proxied, "proxy_protocol"), (one.is_tls, listen[at].is_tls, "tls")]
+            {
+                if is_said != other {
+                    return Err(format!("{} is named with {word} in one place and without in another", one.address));
+                }
             }
             if !of_listener[at].contains(&site) {
                 of_listener[at].push(site);
             }
             Ok(at)
         };
-        let clash = |value: Option<Value<'_>>, address: Address| {
-            let message = format!("{address} is named with proxy_protocol in one place and without in another");
+        let clash = |value: Option<Value<'_>>, message: String| {
             value.or(written).map_or_else(|| Problem::new(0..0, message.clone()), |value| value.wrong(&message))
         };
         if sites.is_empty() {
             for one in &general {
-                note(one, 0, None).map_err(|address| clash(None, address))?;
+                note(one, 0, None).map_err(|what| clash(None, what))?;
             }
         }
         let mut of_general = vec![None; general.len()];
@@ -74,12 +79,12 @@ impl Doors {
             match site.listen {
                 Some(value) if !is_typed => {
                     for one in addresses(value, port, trusted)? {
-                        note(&one, number, None).map_err(|address| clash(site.listen, address))?;
+                        note(&one, number, None).map_err(|what| clash(site.listen, what))?;
                     }
                 }
                 _ => {
                     for (one, noted) in general.iter().zip(&mut of_general) {
-                        *noted = Some(note(one, number, *noted).map_err(|address| clash(site.listen, address))?);
+                        *noted = Some(note(one, number, *noted).map_err(|what| clash(site.listen, what))?);
                     }
                 }
             }
@@ -93,7 +98,7 @@ impl Doors {
                 named_at.map_or_else(|| Problem::new(0..0, bad.to_string()), |value| value.wrong(&bad))
             })?);
         }
-        Ok(Doors { listen, hosts, general })
+        Ok(Doors { listen, hosts, served: of_listener, general })
     }
 }
 
@@ -137,5 +142,5 @@ fn default_listen(has_root: bool, port: u16) -> Vec<Listen> {
         return listen.into_iter().map(|listen| Listen { optional: true, ..listen }).collect();
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    vec![Listen { address: Address::Tcp(address), optional: true, is_proxied: false }]
+    vec![Listen { address: Address::Tcp(address), optional: true, is_proxied: false, is_tls: false }]
 }

@@ -44,7 +44,8 @@ pub const SERVER: &[Key] = &[
         "with a root `[\"8080\"]`, without one `[\"127.0.0.1:8080\"]`",
         "addresses: `\"127.0.0.1:80\"`, `\"[::1]:80\"`, `\"80\"` (all addresses of the machine), `\"unix:/run/otus.sock\"`. \
          `[::]` is IPv6 alone. A default address that the machine lacks is left out; one that you name must work. \
-         `proxy_protocol` behind an address: connections begin with a PROXY header, version 1 or 2",
+         `proxy_protocol` behind an address: connections begin with a PROXY header, version 1 or 2. `tls` behind an address: HTTPS, with \
+         the certificates of `[tls]` and `[site.tls]`: `\"443 tls\"`",
     )
     .sample("[\"80\"]"),
     key(
@@ -145,6 +146,20 @@ pub const SERVER: &[Key] = &[
          public = false }`. Without `listen` nowhere; an address that other machines can reach needs `public = true`",
     )
     .sample("{ listen = \"unix:/run/otus-httpd/admin.sock\" }"),
+    key(
+        "tls",
+        "`{}`",
+        "the certificate of all sites that have none of their own in `[site.tls]`: `{ certificate = \"/etc/ssl/example.pem\", key = \
+         \"/etc/ssl/private/example.key\" }`",
+    )
+    .sample("{ certificate = \"/etc/ssl/certs/ssl-cert-snakeoil.pem\", key = \"/etc/ssl/private/ssl-cert-snakeoil.key\" }"),
+    key("http2", "`true`", "whether HTTP/2 is offered over TLS"),
+    key(
+        "h2c",
+        "`false`",
+        "whether HTTP/2 is understood without TLS too, from clients that begin with it (prior knowledge): for proxies",
+    ),
+    key("http2_streams_max", "`128`", "requests that one HTTP/2 connection may have open at a time"),
     key("head_bytes_max", "`16384`", "bytes of a request head; above it 431"),
     key("fields_max", "`100`", "field lines of a request head, 100 at most; above it 431"),
     key("target_bytes_max", "`8192`", "bytes of a request target; above it 414"),
@@ -176,6 +191,23 @@ pub const ADMIN: &[Key] = &[
         "`false`",
         "`true` lets `listen` name addresses that other machines can reach. Whoever reaches them sees paths and addresses of clients: \
          there is no password",
+    ),
+];
+
+/// Keys of `[tls]` and `[site.tls]`.
+pub const TLS: &[Key] = &[
+    key(
+        "certificate",
+        "must be there",
+        "the file of the certificate, with those between it and its authority behind it (PEM): what certbot calls `fullchain.pem`",
+    ),
+    key("key", "must be there", "the file of its private key (PEM): RSA, ECDSA or Ed25519, not encrypted"),
+    key("min_version", "`\"1.2\"`", "the oldest version of TLS that is spoken; or `\"1.3\"`"),
+    key("client_ca", "none", "the file of the authorities whose certificates clients may show (PEM)"),
+    key(
+        "client_verify",
+        "with `client_ca` `\"required\"`, without it `\"off\"`",
+        "whether clients must show one: `\"required\"`, `\"optional\"`, `\"off\"`",
     ),
 ];
 
@@ -335,7 +367,7 @@ mod tests {
     #[test]
     fn the_document_has_these_tables() {
         let document = include_str!("../../docs/configuration.md");
-        for keys in [SERVER, ADMIN, SITE] {
+        for keys in [SERVER, ADMIN, TLS, SITE] {
             let table = markdown(keys);
             assert!(document.contains(&table), "docs/configuration.md must have this table:\n{table}");
         }

@@ -7,6 +7,7 @@ use super::value;
 use crate::connection::roster;
 use crate::defence::requests::{BURST_MAX, RequestLimit};
 use crate::http::request::FIELD_LINES_MAX;
+use crate::http2;
 use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,19 @@ impl Limits {
         }
     }
 }
+
+/// The keys that limit HTTP/2, and say where it is spoken.
+pub(super) fn http2(table: &Table<'_>) -> Result<http2::Options, Problem> {
+    let default = http2::Options::default();
+    let streams_max = table.read("http2_streams_max", |value| value.number(1, STREAMS_CEILING).map(narrow))?;
+    Ok(http2::Options {
+        in_plain_text: table.read("h2c", |value| value.boolean())?.unwrap_or(default.in_plain_text),
+        streams_max: streams_max.unwrap_or(default.streams_max),
+    })
+}
+
+/// RFC 9113 §6.5.2 advises at least 100; each takes memory from the moment it is opened.
+const STREAMS_CEILING: u64 = 10_000;
 
 /// Above this, a number of connections is a mistake.
 const CONNECTIONS_CEILING: u64 = 100_000_000;

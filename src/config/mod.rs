@@ -22,17 +22,20 @@ mod rights;
 pub mod sample;
 mod site;
 mod table;
+mod tls;
 mod value;
 
 use crate::cli::{Args, Workers};
 use crate::connection::roster;
 use crate::http::request::{HEAD_BYTES_CEILING, HeadLimits};
+use crate::http2;
 use crate::observe::log;
 use crate::server::{self, Listen, privileges, sandbox};
 use crate::shard::{self, Trusted};
 use crate::site::hosts::Hosts;
 use crate::site::{self as sites};
 use crate::storage::cache::Budget;
+use crate::tls::Plan;
 use access_log::error_log;
 use doors::Doors;
 use files::{Document, Sources};
@@ -55,6 +58,8 @@ pub struct Config {
     /// For each listener, its sites.
     hosts: Vec<Hosts>,
     sites: Vec<sites::Options>,
+    tls: Plan,
+    http2: http2::Options,
     trusted: Trusted,
     privileges: privileges::Options,
     sandbox: sandbox::Options,
@@ -168,6 +173,8 @@ impl Config {
         let trusted = trusted(&table)?;
         let has_root = general.root.is_some() || written.iter().any(|site| site.keys.root.is_some());
         let doors = Doors::open(args, typed, &table, &written, has_root, &trusted)?;
+        let http2 = table.read("http2", |value| value.boolean())?.unwrap_or(true);
+        let tls = tls::plan(&table, &doors, &written, http2)?;
         let sites = if written.is_empty() {
             vec![sites::Options { names: Vec::new(), keys: general, locations }]
         } else {
@@ -204,6 +211,8 @@ impl Config {
             listen: doors.listen,
             hosts: doors.hosts,
             sites,
+            tls,
+            http2: limits::http2(&table)?,
             trusted,
             privileges: rights::privileges(&table, typed_user)?,
             sandbox: rights::sandbox(&table)?,
@@ -247,6 +256,7 @@ impl Config {
             privileges: self.privileges.clone(),
             sandbox: self.sandbox.clone(),
             log: self.log.clone(),
+            tls: self.tls.clone(),
             shard: shard::Options {
                 sites: self.sites.clone().into(),
                 hosts: self.hosts.clone().into(),
@@ -260,7 +270,10 @@ impl Config {
                     content_bytes_max: self.cache_file_size_max,
                 },
                 trusted: Arc::new(self.trusted.clone()),
-                http2: Default::default(),
+                http2: self.http2,
+                // The server reads the files.
+                tls: vec![None; self.listen.len()].into(),
+                handshake_limit: None,
             },
         }
     }

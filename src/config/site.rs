@@ -2,6 +2,7 @@
 
 use super::limits;
 use super::table::{Problem, Table, Value, World};
+use super::tls;
 use crate::http::coding::Coding;
 use crate::http::media_type;
 use crate::site::access::AddressRules;
@@ -16,12 +17,13 @@ use crate::site::policy::{Autoindex, Hidden, Location, PolicyKeys};
 use crate::site::rule::{Redirect, Rewrite};
 use crate::site::try_files::Candidate;
 use crate::storage::root::Symlinks;
+use crate::tls::Options;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Keys that may stand in a `[[site]]` beside those of [`super::keys::SITE`].
-const OF_SITE: [&str; 3] = ["server_name", "listen", "location"];
+const OF_SITE: [&str; 4] = ["server_name", "listen", "tls", "location"];
 
 /// One `[[site]]` as it is written.
 pub(super) struct Written<'a> {
@@ -29,6 +31,8 @@ pub(super) struct Written<'a> {
     /// The value of `server_name`, for messages.
     pub(super) named_at: Option<Value<'a>>,
     pub(super) listen: Option<Value<'a>>,
+    /// Its certificate.
+    pub(super) tls: Option<Options>,
     pub(super) keys: PolicyKeys,
     pub(super) locations: Vec<Location>,
 }
@@ -55,7 +59,14 @@ pub(super) fn site(value: Value<'_>, number: usize) -> Result<Written<'_>, Probl
     let place = if names.is_empty() { format!("site {number}") } else { names.join(" ") };
     let server_name = names.first().map(|name| Arc::from(name.as_str()));
     let keys = PolicyKeys { server_name, ..keys(&table, &place)? };
-    Ok(Written { names, named_at, listen: table.get("listen"), keys, locations: locations(&table, &place)? })
+    Ok(Written {
+        names,
+        named_at,
+        listen: table.get("listen"),
+        tls: table.read("tls", tls::options)?.flatten(),
+        keys,
+        locations: locations(&table, &place)?,
+    })
 }
 
 /// The locations of a table, which is known as `place`.

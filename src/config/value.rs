@@ -8,17 +8,26 @@ use std::path::PathBuf;
 /// The word behind an address whose connections begin with a PROXY header.
 const PROXY_PROTOCOL: &str = "proxy_protocol";
 
+/// The word behind an address whose connections are encrypted.
+const TLS: &str = "tls";
+
 /// What one entry of `listen` names: `127.0.0.1:80`, `[::1]`, `localhost:80`, `80` (all addresses),
-/// `unix:/run/otus.sock`; with `proxy_protocol` behind it or without.
+/// `unix:/run/otus.sock`; with `proxy_protocol` and `tls` behind it or without.
 pub(super) fn listen(text: &str, port: u16, world: World) -> Result<Vec<Listen>, String> {
     let mut words = text.split_whitespace();
     let address = words.next().unwrap_or_default();
-    let is_proxied = match (words.next(), words.next()) {
-        (None, _) => false,
-        (Some(PROXY_PROTOCOL), None) => true,
-        (Some(word), _) => return Err(format!("unknown word {word:?} behind the address; known is {PROXY_PROTOCOL}")),
-    };
-    let listen = |address, optional| Listen { address, optional, is_proxied };
+    let (mut is_proxied, mut is_tls) = (false, false);
+    for word in words {
+        let is_said = match word {
+            PROXY_PROTOCOL => &mut is_proxied,
+            TLS => &mut is_tls,
+            _ => return Err(format!("unknown word {word:?} behind the address; known are {PROXY_PROTOCOL} and {TLS}")),
+        };
+        if std::mem::replace(is_said, true) {
+            return Err(format!("{word:?} stands twice behind the address"));
+        }
+    }
+    let listen = |address, optional| Listen { address, optional, is_proxied, is_tls };
     if let Some(path) = address.strip_prefix("unix:") {
         if !path.starts_with('/') || path.len() > UNIX_PATH_BYTES_MAX {
             let what =
@@ -98,10 +107,15 @@ mod tests {
             ("8080", &["0.0.0.0:8080", "[::]:8080"]),
             ("unix:/run/a.sock", &["unix:/run/a.sock"]),
         ] {
-            for (behind, is_proxied) in [("", false), ("  proxy_protocol", true)] {
+            for (behind, words) in [
+                ("", (false, false)),
+                ("  proxy_protocol", (true, false)),
+                (" tls", (false, true)),
+                (" tls proxy_protocol", (true, true)),
+            ] {
                 let listens = listen(&format!("{text}{behind}"), 80, World::Asked).expect(text);
                 assert_eq!(listens.iter().map(|one| one.address.to_string()).collect::<Vec<_>>(), expected);
-                assert!(listens.iter().all(|one| one.is_proxied == is_proxied), "{text}{behind}");
+                assert!(listens.iter().all(|one| (one.is_proxied, one.is_tls) == words), "{text}{behind}");
             }
         }
         // A bare system may know no names at all; whatever it says of this one, we say.
@@ -117,6 +131,8 @@ mod tests {
             "unix:relative",
             "127.0.0.1 proxy",
             "127.0.0.1 proxy_protocol proxy_protocol",
+            "127.0.0.1 tls ssl",
+            "127.0.0.1 tls tls",
         ] {
             assert!(listen(text, 80, World::Asked).is_err(), "{text:?}");
         }

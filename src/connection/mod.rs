@@ -1,6 +1,6 @@
 //! One TCP peer, from the accepted socket to the close.
 //!
-//! [`serve`] is the loop: `proxied` learns who a proxy speaks for, the [`inbox`] collects a head, `exchange` answers it, the [`outbox`]
+//! [`serve`] is the loop: `proxied` learns who a proxy speaks for, `secure` makes it one with TLS, the [`inbox`] collects a head, `exchange` answers it, the [`outbox`]
 //! sends; the [`roster`] sees to it that no wait is endless; [`close`] names why it ended.
 //!
 //! Invariant: answers leave in the order of their requests, and after an answer that says
@@ -15,6 +15,7 @@ mod paced;
 mod patience;
 mod proxied;
 pub mod roster;
+mod secure;
 mod shown;
 mod transfer;
 mod turned_away;
@@ -49,6 +50,8 @@ pub struct Door {
     pub listener: u16,
     /// Whether a PROXY header comes before the first request.
     pub is_proxied: bool,
+    /// Whether TLS is spoken on it.
+    pub is_tls: bool,
 }
 
 /// Serves one peer until its connection ends. It is in the register from this call on, and not from the first poll: who stops
@@ -63,8 +66,8 @@ async fn attend(mut stream: Stream, door: Door, shard: Rc<Shard>, place: Place) 
     let mut outbox = Outbox::default();
     if let Err(refused) = admit(&place, stream.peer(), door) {
         end.0 = Closed::Refused;
-        let peer = Peer { listener: door.listener, address: stream.peer() };
-        return Box::pin(turned_away::turn_away(&mut stream, &peer, &shard, &place, refused)).await;
+        let peer = Peer { listener: door.listener, address: stream.peer(), secured: None };
+        return Box::pin(turned_away::turn_away(&mut stream, door, &peer, &shard, &place, refused)).await;
     }
     let close = match converse(&mut stream, door, &shard, &place, &mut inbox, &mut outbox).await {
         Ok(close) | Err(close) => close,
@@ -75,6 +78,9 @@ async fn attend(mut stream: Stream, door: Door, shard: Rc<Shard>, place: Place) 
     }
     inbox.give_back(&shard.buffers);
     outbox.give_back(&shard.buffers);
+    if close.is_orderly() {
+        stream.say_goodbye();
+    }
     end.0 = close.counted();
     tracing::debug!(client = ?stream.peer(), reason = close.reason(), "connection closed: {close}");
 }
@@ -105,16 +111,20 @@ async fn converse(
     inbox: &mut Inbox,
     outbox: &mut Outbox,
 ) -> Result<Close, Close> {
-    let mut peer = Peer { listener: door.listener, address: stream.peer() };
+    let mut peer = Peer { listener: door.listener, address: stream.peer(), secured: None };
     if door.is_proxied {
         // Boxed: the state of what comes once would be carried to the end.
         peer.address = Box::pin(proxied::client(stream, &peer, shard, place, inbox)).await?;
         if let Err(refused) = place.admit_client(peer.address) {
-            Box::pin(turned_away::turn_away(stream, &peer, shard, place, refused)).await;
+            Box::pin(turned_away::turn_away(stream, door, &peer, shard, place, refused)).await;
             return Ok(Close::Refused);
         }
     }
-    if shard.served(peer.listener).service.http2.in_plain_text && begins_http2(stream, shard, place, inbox).await? {
+    if door.is_tls {
+        // Boxed, as above.
+        Box::pin(secure::establish(stream, door, &mut peer, shard, place, inbox)).await?;
+    }
+    if speaks_http2(stream, door, shard, place, inbox).await? {
         // Boxed, as above.
         return Box::pin(http2::converse(stream, peer, shard, place, inbox)).await;
     }
@@ -162,6 +172,23 @@ async fn converse(
             glommio::executor().yield_if_needed().await;
         }
     }
+}
+
+/// Whether HTTP/2 was agreed upon with TLS, or comes without being asked for.
+async fn speaks_http2(
+    stream: &mut Stream,
+    door: Door,
+    shard: &Rc<Shard>,
+    place: &Place,
+    inbox: &mut Inbox,
+) -> Result<bool, Close> {
+    if door.is_tls {
+        return Ok(stream.negotiated_http2());
+    }
+    if !shard.served(door.listener).service.http2.in_plain_text {
+        return Ok(false);
+    }
+    begins_http2(stream, shard, place, inbox).await
 }
 
 /// Whether a client that was not asked begins with the preface of HTTP/2 (RFC 9113 §3.3). It is read no further than it may be one.
@@ -267,6 +294,7 @@ fn tell(
         connection: if summary.logs.is_some() { place.number() } else { 0 },
         connection_requests: place.count_request(),
         request_id: Cell::new(None),
+        tls: place.tls(),
     };
     let content = match exchanged::answered(&told, leaves_with_head) {
         None => answer.content,
@@ -389,6 +417,8 @@ mod tests {
             cache: Budget { bytes_max: 0, content_bytes_max: 0 },
             trusted: Arc::new(Trusted::default()),
             http2: Default::default(),
+            tls: Arc::from([None]),
+            handshake_limit: None,
         };
         Rc::new(Shard::open(&options).expect("there is nothing to open"))
     }
@@ -401,7 +431,7 @@ mod tests {
             socket.set_nonblocking(true).expect("an open socket");
             let mut stream = Stream::new(socket.into(), None);
             let (shard, roster) = (shard(), Roster::new(roster::tests::LIMITS));
-            let (place, peer) = (roster.enter(0), Peer { listener: 0, address: None });
+            let (place, peer) = (roster.enter(0), Peer { listener: 0, address: None, secured: None });
             let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
             place.begin(Phase::Disk);
             let mut waiting = pin!(await_head(&mut stream, &peer, &shard, &place, &mut inbox, &mut outbox));
@@ -425,7 +455,7 @@ mod tests {
             let (socket, _) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
             let stream = Stream::new(socket.into(), None);
             let roster = Roster::new(roster::tests::LIMITS);
-            size_of_val(&serve(stream, Door { listener: 0, is_proxied: false }, shard(), &roster))
+            size_of_val(&serve(stream, Door { listener: 0, is_proxied: false, is_tls: false }, shard(), &roster))
         });
         assert!(bytes <= 864, "{bytes} bytes");
     }

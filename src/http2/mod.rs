@@ -11,7 +11,7 @@ pub mod error;
 mod flood;
 pub mod frame;
 pub mod hpack;
-mod huffman;
+pub mod huffman;
 pub mod priority;
 pub mod request;
 pub mod send;
@@ -22,9 +22,6 @@ mod tests;
 pub use connection::{Connection, Event, Limits};
 pub use error::{ConnectionError, ErrorCode};
 pub use streams::StreamKey;
-
-pub mod hpack;
-pub mod huffman;
 
 /// How HTTP/2 is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

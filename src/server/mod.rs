@@ -10,6 +10,7 @@
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
 pub mod admin;
+mod certificates;
 pub mod daemon;
 pub mod doctor;
 pub mod doors;
@@ -55,6 +56,7 @@ use crate::observe::log;
 use crate::shard;
 use crate::site;
 use crate::storage::memory;
+use crate::tls;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -83,6 +85,8 @@ pub struct Options {
     pub sandbox: sandbox::Options,
     /// The error log.
     pub log: log::Options,
+    /// Certificates, by the files that they are in.
+    pub tls: tls::Plan,
     /// What each worker serves, and within which bounds. Its listeners are those of `listen`.
     pub shard: shard::Options,
 }
@@ -138,13 +142,16 @@ pub struct Listen {
     pub optional: bool,
     /// Whether each connection begins with a PROXY header.
     pub is_proxied: bool,
+    /// Whether connections are encrypted.
+    pub is_tls: bool,
 }
 
 impl fmt::Display for Listen {
     /// As it is written in the configuration file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let behind = if self.is_proxied { " proxy_protocol" } else { "" };
-        write!(f, "{}{behind}", self.address)
+        let proxied = if self.is_proxied { " proxy_protocol" } else { "" };
+        let tls = if self.is_tls { " tls" } else { "" };
+        write!(f, "{}{proxied}{tls}", self.address)
     }
 }
 
@@ -210,7 +217,7 @@ impl Launch {
 }
 
 /// Serves until a signal says stop. Prints one line an address on standard output once all workers accept.
-pub fn run(options: Options, start: Start<'_>) -> Result<(), StartError> {
+pub fn run(mut options: Options, start: Start<'_>) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
     let program = upgrade::Program::current();
     let mut pool = inherit::Pool::of_environment()?;
@@ -235,6 +242,8 @@ pub fn run(options: Options, start: Start<'_>) -> Result<(), StartError> {
     listeners.apply(change);
     let admin = admin::open(&options.admin, identity.owner(), listeners.inherited())?;
     let (stored, abandoned) = listeners.inherited().finish();
+    let certificates = certificates::load(&options.tls)?;
+    options.shard.tls = certificates.listeners();
     // From here on nothing needs root: what is checked below is checked for the user that serves.
     identity.take_on(&options.privileges)?;
     preflight::check(&options)?;
@@ -248,6 +257,6 @@ pub fn run(options: Options, start: Start<'_>) -> Result<(), StartError> {
     let is_silent = successor.is_some();
     let admin = admin::Admin::start(admin, options.describe(), is_silent)?;
     let heritage = supervise::Heritage { stored, abandoned, successor, program };
-    let opened = supervise::Opened { logs, listeners, numbers, admin };
+    let opened = supervise::Opened { logs, listeners, numbers, admin, certificates };
     supervise::run(options, opened, heritage, signals, start.reload, launch)
 }

@@ -6,6 +6,7 @@
 //! Invariant: until all workers can serve the new configuration nothing has changed, and what was opened for it is closed again.
 
 use super::admin::{self, Admin};
+use super::certificates::{self, Certificates};
 use super::doors::Entrance;
 use super::listen::{Change, Listeners, Way};
 use super::logs::{self, OpenLogs};
@@ -27,6 +28,8 @@ pub struct Prepared {
     pub change: Change,
     /// Its logs, open.
     pub logs: OpenLogs,
+    /// The certificates of its listeners.
+    pub certificates: Certificates,
     /// Another door for administrators, where it is to be another.
     pub admin: Option<admin::Bound>,
 }
@@ -51,7 +54,9 @@ pub fn prepare(
     // Whoever reloads is the user that serves: what it makes is its own.
     let change = listeners.prepare(&options, None)?;
     let admin = admin.prepare(&options.admin)?;
-    Ok(Prepared { options: Arc::new(options), change, logs, admin })
+    let certificates = certificates::load(&options.tls)?;
+    options.shard.tls = certificates.listeners();
+    Ok(Prepared { options: Arc::new(options), change, logs, certificates, admin })
 }
 
 /// How long a worker may take to do what it is told; one that is stuck is not waited for.
@@ -59,7 +64,7 @@ const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Has all workers of `crew` serve what was prepared, or none.
 pub(super) fn change_to(crew: &mut Crew, prepared: Prepared, signals: &Signals) -> Result<(), String> {
-    let Prepared { options, change, logs, admin } = prepared;
+    let Prepared { options, change, logs, certificates, admin } = prepared;
     let relieves = agree(crew, &options, &change, signals).inspect_err(|_| {
         tell_all(crew, || Order::Abandon);
         crew.posts.iter_mut().for_each(Post::dismiss_successor);
@@ -70,6 +75,7 @@ pub(super) fn change_to(crew: &mut Crew, prepared: Prepared, signals: &Signals) 
     }
     crew.logs = logs;
     crew.options = options;
+    crew.certificates = certificates;
     crew.numbers.clone_from(&change.numbers);
     // The workers hold copies of what is gone: its sockets listen until they have taken what waits there.
     let gone = crew.listeners.apply(change);
@@ -229,7 +235,13 @@ pub(super) fn entrances(
     let mut entrances = Vec::new();
     for ((position, listen), number) in (0..).zip(&options.listen).zip(numbers) {
         let Some(number) = *number else { continue };
-        entrances.push(Entrance { position, number, is_proxied: listen.is_proxied, ways: ways_of(number)? });
+        entrances.push(Entrance {
+            position,
+            number,
+            is_proxied: listen.is_proxied,
+            is_tls: listen.is_tls,
+            ways: ways_of(number)?,
+        });
     }
     Ok(entrances)
 }

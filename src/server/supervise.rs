@@ -5,6 +5,7 @@
 //! is replaced, and never waits for a worker longer than the options say.
 
 use super::admin::{Admin, Description};
+use super::certificates::Certificates;
 use super::doors::Entrance;
 use super::inherit;
 use super::listen::{Listener, Listeners};
@@ -47,6 +48,7 @@ pub(super) struct Opened {
     /// Those of the options' listeners.
     pub(super) numbers: Vec<Option<u16>>,
     pub(super) admin: Admin,
+    pub(super) certificates: Certificates,
 }
 
 /// Runs the workers until a signal says stop.
@@ -128,6 +130,7 @@ pub(super) fn announce<'a>(options: &Options, serving: impl Iterator<Item = (usi
     for (position, listener) in serving {
         let what = options.served_by(position);
         let address = match &listener.bound {
+            Address::Tcp(address) if options.listen[position].is_tls => format!("https://{address}/"),
             Address::Tcp(address) => format!("http://{address}/"),
             Address::Unix(path) => format!("unix:{}", path.display()),
         };
@@ -147,6 +150,8 @@ pub(super) struct Crew {
     /// Those of the options' listeners.
     pub(super) numbers: Vec<Option<u16>>,
     pub(super) admin: Admin,
+    /// What its listeners show.
+    pub(super) certificates: Certificates,
     pub(super) posts: Vec<Post>,
     pub(super) events: Receiver<Event>,
     pub(super) reporter: Reporter,
@@ -177,7 +182,7 @@ const NOBODY_WAITS: u64 = 0;
 impl Crew {
     /// With workers that serve at once; or, where each `waits`, when they are told to ([`Crew::serve`]).
     fn start(options: Arc<Options>, opened: Opened, waits: bool) -> Result<Crew, StartError> {
-        let Opened { logs, listeners, numbers, admin } = opened;
+        let Opened { logs, listeners, numbers, admin, certificates } = opened;
         let fail = |error: std::io::Error| StartError(format!("the workers cannot be started: {error}"));
         let (sender, events) = channel();
         let (bell, ringer) = UnixStream::pair().map_err(fail)?;
@@ -192,6 +197,7 @@ impl Crew {
             listeners,
             numbers,
             admin,
+            certificates,
             posts,
             events,
             reporter,

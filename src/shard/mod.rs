@@ -17,10 +17,12 @@ use crate::http::respond::Now;
 use crate::site::Site;
 use crate::socket::bulk::Bulk;
 use crate::storage::root::Denied;
+use crate::tls;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Who is at the other end of a connection.
@@ -30,6 +32,8 @@ pub struct Peer {
     pub listener: u16,
     /// Its address, or that of the client whose connection a trusted proxy passes on; none on a Unix socket.
     pub address: Option<IpAddr>,
+    /// The number of the TLS terms that it was met with; none without TLS.
+    pub secured: Option<u16>,
 }
 
 /// What one core owns.
@@ -48,6 +52,8 @@ pub struct Shard {
     pub buffers: Buffers,
     /// Turns of those who send much.
     pub bulk: Bulk,
+    /// Turns of TLS handshakes, each step of which takes as long as many small requests.
+    pub handshakes: Bulk,
     /// Leave to read ahead.
     pub read_ahead: Rc<ReadAhead>,
     /// Set once, when the worker stops: answers then say that the connection closes.
@@ -69,6 +75,11 @@ impl Served {
     /// The site that a request is for.
     pub fn site(&self, authority: Option<&str>) -> &Site {
         self.service.site(self.position.into(), authority)
+    }
+
+    /// The certificates that the listener shows, where its connections are encrypted.
+    pub fn tls(&self) -> Option<&Arc<tls::Listener>> {
+        self.service.tls(self.position.into())
     }
 }
 
@@ -94,6 +105,7 @@ impl Shard {
             clock: Clock::new(),
             buffers: Buffers::default(),
             bulk: Bulk::default(),
+            handshakes: Bulk::default(),
             read_ahead: Rc::default(),
             draining: Cell::new(false),
         }

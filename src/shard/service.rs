@@ -5,6 +5,7 @@
 //! Invariant: a service never changes but for what it remembers of files.
 
 use super::Peer;
+use crate::defence::requests::RequestLimit;
 use crate::http::fields::{FieldName, Fields};
 use crate::http::forwarded;
 use crate::http::request::HeadLimits;
@@ -16,6 +17,7 @@ use crate::site::hosts::Hosts;
 use crate::site::{self, Site};
 use crate::storage::cache::Budget;
 use crate::storage::root::{Denied, Root};
+use crate::tls;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -37,6 +39,10 @@ pub struct Options {
     pub trusted: Arc<Trusted>,
     /// How HTTP/2 is spoken.
     pub http2: http2::Options,
+    /// For each listener, the certificates that it shows; none where connections are not encrypted.
+    pub tls: Arc<[Option<Arc<tls::Listener>>]>,
+    /// How many TLS handshakes each client may begin.
+    pub handshake_limit: Option<Arc<RequestLimit>>,
 }
 
 /// Proxies whose word is taken, and where they say it.
@@ -70,6 +76,9 @@ pub struct Service {
     pub head_limits: HeadLimits,
     /// How HTTP/2 is spoken.
     pub http2: http2::Options,
+    tls: Arc<[Option<Arc<tls::Listener>>]>,
+    /// How many TLS handshakes each client may begin.
+    pub handshake_limit: Option<Arc<RequestLimit>>,
 }
 
 impl Service {
@@ -92,12 +101,19 @@ impl Service {
             trusted: options.trusted.clone(),
             head_limits: options.head_limits,
             http2: options.http2,
+            tls: options.tls.clone(),
+            handshake_limit: options.handshake_limit.clone(),
         })
     }
 
     /// The site that a request is for, which came in by the listener at this position of the options.
     pub fn site(&self, position: usize, authority: Option<&str>) -> &Site {
         &self.sites[self.hosts[position].find(authority)]
+    }
+
+    /// The certificates that the listener at this position of the options shows, where its connections are encrypted.
+    pub fn tls(&self, position: usize) -> Option<&Arc<tls::Listener>> {
+        self.tls.get(position)?.as_ref()
     }
 
     /// The client that a request comes from: the peer, or whom a trusted proxy names.

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 pub(super) struct Answered {
     pub(super) request: Request,
     pub(super) answer: Answer,
-    /// The head of the answer as a field block, and behind it the text that goes with it.
+    /// The head of the answer, as a field block.
     pub(super) written: Vec<u8>,
 }
 

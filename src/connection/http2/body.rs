@@ -34,6 +34,7 @@ impl Body {
     pub(super) fn new(content: Outgoing) -> Body {
         let (pieces, rate) = match content {
             Outgoing::Nothing => (VecDeque::new(), None),
+            Outgoing::Fixed(text) => (VecDeque::from([Piece::Text(text.as_bytes().to_vec())]), None),
             Outgoing::Piece(piece) => (VecDeque::from([piece]), None),
             Outgoing::Pieces(pieces) => (VecDeque::from(pieces), None),
             Outgoing::Paced(paced) => {
@@ -114,7 +115,7 @@ impl Body {
             Piece::Held(bytes, range) => {
                 out.extend_from_slice(&bytes[range.start..range.start + count]);
                 range.start += count;
-                range.is_empty()
+                range.start == range.end
             }
             Piece::Shared(content, range) => {
                 let start = out.len();

@@ -8,6 +8,7 @@ use super::body::Body;
 use super::telling::{self, Endings};
 use crate::connection::close::Close;
 use crate::connection::inbox::{Fill, Inbox};
+use crate::connection::outbox;
 use crate::connection::roster::{Interrupt, Phase, Place};
 use crate::counters;
 use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
@@ -332,26 +333,24 @@ impl<'c> Talk<'c> {
     }
 
     /// Puts an answer into the buffer: its head, and what small content there is.
-    fn put(&mut self, key: StreamKey, request: Option<&Request>, answer: Answer, written: &[u8]) {
+    fn put(&mut self, key: StreamKey, request: Option<&Request>, answer: Answer, block: &[u8]) {
         let head = request.map(Request::head);
-        let (block, text) = written.split_at(answer.summary.head_bytes as usize);
-        let is_empty = text.is_empty() && matches!(answer.content, Outgoing::Nothing);
-        self.core.send_head(key, block, is_empty, &mut self.out);
-        if is_empty {
-            telling::tell(head.as_ref(), &answer, written, self.came, &self.peer, self.place, true);
+        let content = at_once(&answer.content);
+        self.core.send_head(key, block, content.is_some_and(<[u8]>::is_empty), &mut self.out);
+        let content = content.filter(|content| content.is_empty() || content.len() <= self.core.allowance(key));
+        let tell = |leaves| telling::tell(head.as_ref(), &answer, block, self.came, &self.peer, self.place, leaves);
+        if let Some(content) = content {
+            tell(true);
+            if !content.is_empty() {
+                self.core.send_content(key, content.len(), true, &mut self.out);
+                self.out.extend_from_slice(content);
+                self.core.end(key, &mut self.out);
+            }
             return;
         }
-        if let Some(content) = at_once(&answer.content, text).filter(|bytes| bytes.len() <= self.core.allowance(key)) {
-            self.core.send_content(key, content.len(), true, &mut self.out);
-            self.out.extend_from_slice(content);
-            telling::tell(head.as_ref(), &answer, written, self.came, &self.peer, self.place, true);
-            self.core.end(key, &mut self.out);
-            return;
-        }
-        let unfinished = telling::tell(head.as_ref(), &answer, written, self.came, &self.peer, self.place, false);
-        let content = if text.is_empty() { answer.content } else { Outgoing::Piece(Piece::Text(text.to_vec())) };
+        let unfinished = tell(false);
         let put_bytes = u64::from(answer.summary.head_bytes);
-        let sending = Sending { body: Body::new(content), unfinished, put_bytes, is_ready: false };
+        let sending = Sending { body: Body::new(answer.content), unfinished, put_bytes, is_ready: false };
         if self.sending.len() <= key {
             self.sending.resize_with(key + 1, || None);
         }
@@ -461,14 +460,7 @@ impl<'c> Talk<'c> {
     /// After an interrupted wait: whether to go on.
     fn go_on(&mut self, stream: &Stream, interrupt: Interrupt) -> Result<(), Close> {
         match interrupt {
-            Interrupt::TimedOut(Phase::Send) => {
-                let looked = self.place.look(stream.unacknowledged_bytes()?);
-                if looked.is_err() {
-                    counters::here().slow_peers_cut.add(1);
-                    stream.reset_at_close()?;
-                }
-                Ok(looked?)
-            }
+            Interrupt::TimedOut(Phase::Send) => outbox::go_on(stream, self.place, interrupt),
             // Streams whose content does not come are answered in the next round.
             Interrupt::TimedOut(Phase::Head) if !self.core.is_amid() && self.core.has_streams() => {
                 self.place.begin(Phase::Head);
@@ -501,11 +493,12 @@ impl Drop for Talk<'_> {
 }
 
 /// The content that goes with its head, where it is small and in memory.
-fn at_once<'a>(content: &'a Outgoing, text: &'a [u8]) -> Option<&'a [u8]> {
+fn at_once(content: &Outgoing) -> Option<&[u8]> {
     match content {
-        Outgoing::Nothing => Some(text),
-        Outgoing::Piece(Piece::Text(bytes)) => Some(bytes),
-        Outgoing::Piece(Piece::Held(bytes, range)) => Some(&bytes[range.clone()]),
+        Outgoing::Nothing => Some(&[][..]),
+        Outgoing::Fixed(text) => Some(text.as_bytes()),
+        Outgoing::Piece(Piece::Text(bytes)) => Some(bytes.as_slice()),
+        Outgoing::Piece(Piece::Held(bytes, range)) => bytes.get(range.clone()),
         _ => None,
     }
     .filter(|bytes| bytes.len() <= SMALL_BYTES_MAX)

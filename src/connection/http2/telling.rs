@@ -12,11 +12,11 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// Tells of an answer whose head is `written`; gives what is to be told of at its end.
+/// Tells of an answer whose head is this block; gives what is to be told of at its end.
 pub(super) fn tell(
     head: Option<&RequestHead<'_>>,
     answer: &Answer,
-    written: &[u8],
+    block: &[u8],
     begun: Instant,
     peer: &Peer,
     place: &Place,
@@ -27,10 +27,11 @@ pub(super) fn tell(
     let told = Told {
         head,
         unparsed: &[],
-        answer_head: &written[..summary.head_bytes as usize],
+        answer_head: block,
         summary,
         begun,
         listener: peer.listener,
+        tls: place.tls(),
         connection: if summary.logs.is_some() { place.number() } else { 0 },
         connection_requests: place.count_request(),
         request_id: Cell::new(None),

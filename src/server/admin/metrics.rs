@@ -6,7 +6,7 @@
 //! Invariant: a family has one HELP and one TYPE line, and its samples follow at once; it is named also while it has none.
 
 use super::Scene;
-use crate::counters::{self, Closed, Counters, Histogram, METHODS, Refused, State};
+use crate::counters::{self, Closed, Counters, HandshakeFailure, HandshakeKind, Histogram, METHODS, Refused, State};
 use crate::observe::journal;
 use std::fmt::Write;
 use std::time::UNIX_EPOCH;
@@ -33,6 +33,8 @@ enum Source {
     Gauge(fn(&Counters) -> f64),
     /// Counts of each worker, told apart by a label.
     CountBy(&'static str, fn(&Counters, Tell<'_>)),
+    /// Counts of each worker, told apart by two labels.
+    CountByTwo([&'static str; 2], fn(&Counters, &mut dyn FnMut([&str; 2], u64))),
     /// Gauges of each worker, told apart by a label.
     GaugeBy(&'static str, fn(&Counters, Tell<'_>)),
     /// Durations of each worker.
@@ -47,7 +49,9 @@ enum Source {
     Info(&'static str, &'static str),
 }
 
-use Source::{Count, CountBy, Durations, Gauge, GaugeBy, Info, ProcessCount, ProcessCountBy, ProcessGauge, Seconds};
+use Source::{
+    Count, CountBy, CountByTwo, Durations, Gauge, GaugeBy, Info, ProcessCount, ProcessCountBy, ProcessGauge, Seconds,
+};
 
 const fn family(name: &'static str, help: &'static str, source: Source) -> Family {
     Family { name, help, source }
@@ -169,6 +173,22 @@ pub const FAMILIES: &[Family] = &[
         "Streams of it that ended before their answer did: the client did not want it any more, or broke a rule.",
         Count(|c| c.http2_streams_broken_off.get()),
     ),
+    family(
+        "otus_httpd_tls_handshakes_total",
+        "TLS handshakes that were finished, by version, and whether an earlier session was taken up again.",
+        CountByTwo(["version", "kind"], |counters, tell| {
+            HandshakeKind::ALL.iter().for_each(|(kind, words)| tell(*words, counters.handshakes(*kind).get()));
+        }),
+    ),
+    family(
+        "otus_httpd_tls_handshakes_failed_total",
+        "TLS handshakes that were not finished, by reason.",
+        CountBy("reason", |counters, tell| {
+            HandshakeFailure::ALL
+                .iter()
+                .for_each(|(failure, word)| tell(word, counters.handshakes_failed(*failure).get()));
+        }),
+    ),
     family("otus_httpd_cache_hits_total", "Look-ups whose file was in memory.", Count(|c| c.cache_hits.get())),
     family("otus_httpd_cache_misses_total", "Look-ups that opened a file.", Count(|c| c.cache_misses.get())),
     family(
@@ -284,6 +304,16 @@ pub(super) fn write(scene: &Scene) -> String {
                     });
                 }
             }
+            CountByTwo([first, second], read) => {
+                for (index, counters) in workers.iter().enumerate() {
+                    read(counters, &mut |[one, other], value| {
+                        let _ = writeln!(
+                            text,
+                            "{name}{{worker=\"{index}\",{first}=\"{one}\",{second}=\"{other}\"}} {value}"
+                        );
+                    });
+                }
+            }
             Durations(read) => {
                 for (index, counters) in workers.iter().enumerate() {
                     durations(&mut text, name, index, read(counters));
@@ -327,7 +357,7 @@ impl Family {
     /// What Prometheus calls its type.
     fn kind(&self) -> &'static str {
         match self.source {
-            Count(_) | Seconds(_) | CountBy(..) | ProcessCount(_) | ProcessCountBy(..) => "counter",
+            Count(_) | Seconds(_) | CountBy(..) | CountByTwo(..) | ProcessCount(_) | ProcessCountBy(..) => "counter",
             Gauge(_) | GaugeBy(..) | ProcessGauge(_) | Info(..) => "gauge",
             Durations(_) => "histogram",
         }
@@ -338,6 +368,7 @@ impl Family {
         match self.source {
             Count(_) | Seconds(_) | Gauge(_) => vec!["worker"],
             CountBy(label, _) | GaugeBy(label, _) => vec!["worker", label],
+            CountByTwo([first, second], _) => vec!["worker", first, second],
             Durations(_) => vec!["worker", "le"],
             ProcessCount(_) | ProcessGauge(_) => Vec::new(),
             ProcessCountBy(label, _) | Info(label, _) => vec![label],
