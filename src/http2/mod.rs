@@ -2,6 +2,7 @@
 
 pub mod hpack;
 pub mod huffman;
+pub mod request;
 
 /// How HTTP/2 is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
