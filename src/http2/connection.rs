@@ -10,7 +10,7 @@ use super::flood::{Flood, Nuisance};
 use super::frame::{self, FrameHead, HEAD_BYTES, Kind, PAYLOAD_BYTES_MAX, PREFACE, WINDOW_BYTES, WINDOW_MAX};
 use super::hpack::Decoder;
 use super::priority::Priority;
-use super::request::{Assembler, Bad, Request};
+use super::request::{Assembled, Assembler, Bad, is_trailer};
 use super::streams::{Named, Stream, StreamKey, Streams};
 use crate::http::fields::FieldName;
 use crate::http::request::{BadRequest, HeadLimits};
@@ -28,13 +28,24 @@ pub struct Limits {
 #[derive(Debug)]
 pub enum Event {
     /// A request, to be answered.
-    Request(StreamKey, Request),
+    Request(StreamKey, Assembled),
     /// Something that is no request, to be answered with what is wrong with it.
-    Refused(StreamKey, BadRequest),
+    Refused(Refused),
     /// The stream has ended: what was being done for it is not wanted any more.
     Ended(StreamKey),
     /// The peer has seen what was sent before [`Connection::notice`].
     NoticeSeen,
+}
+
+/// Something that is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its stream.
+    pub key: StreamKey,
+    /// What is wrong with it.
+    pub bad: BadRequest,
+    /// Whether its method is HEAD: the answer has no content.
+    pub is_head: bool,
 }
 
 /// One connection.
@@ -60,7 +71,6 @@ pub struct Connection {
     pub(super) going: Going,
     /// The size of the table that the peer wants field blocks to be made with, until somebody has asked.
     pub(super) table_bytes_max: Option<usize>,
-    spare: Vec<Request>,
 }
 
 /// How far the end of a connection has come.
@@ -88,9 +98,6 @@ const BLOCK_FRAMES_MAX: u32 = 32;
 /// Bytes of content of one request that are thrown away before it is answered. The rest is not waited for.
 const CONTENT_BYTES_MAX: i64 = 32 * 1024;
 
-/// Requests kept for their memory.
-const SPARE_MAX: usize = 8;
-
 /// What our pings say.
 pub(super) const NOTICE: [u8; 8] = *b"goingoff";
 
@@ -104,7 +111,7 @@ impl Connection {
             preface: 0,
             has_settings: false,
             decoder: Decoder::new(TABLE_BYTES),
-            assembler: Assembler::default(),
+            assembler: Assembler::new(&limits.head),
             block: Vec::new(),
             continued: None,
             discarding: 0,
@@ -116,7 +123,6 @@ impl Connection {
             now: 0,
             going: Going::No,
             table_bytes_max: None,
-            spare: Vec::new(),
         }
     }
 
@@ -160,11 +166,9 @@ impl Connection {
         self.streams.len() > 0
     }
 
-    /// Gives back a request that was answered.
-    pub fn recycle(&mut self, request: Request) {
-        if self.spare.len() < SPARE_MAX {
-            self.spare.push(request);
-        }
+    /// Takes back a request that was answered: its memory serves the next.
+    pub fn take_back(&mut self, request: Assembled) {
+        self.assembler.take_back(request);
     }
 
     /// The size of the table that the peer wants field blocks to be made with from now on, if it has said so since the last time.
@@ -227,7 +231,9 @@ impl Connection {
             Named::Open(key) if !self.streams.get(key).is_receiving => {
                 return Err(ConnectionError::new(ErrorCode::StreamClosed, "HEADERS behind the end of a request"));
             }
-            Named::Ended => return Err(ConnectionError::new(ErrorCode::StreamClosed, "HEADERS on a stream that has ended")),
+            Named::Ended => {
+                return Err(ConnectionError::new(ErrorCode::StreamClosed, "HEADERS on a stream that has ended"));
+            }
             Named::Forgotten => return Err(ConnectionError::protocol("HEADERS on a stream that was passed over")),
             Named::Open(_) | Named::Reset | Named::Idle => {}
         }
@@ -268,21 +274,24 @@ impl Connection {
 
     /// Takes a whole field block: a request, or the trailers behind its content.
     fn take_block(&mut self, id: u32, is_end: bool, block: &[u8], out: &mut Vec<u8>) -> Received {
-        let mut priority = Priority::UNSAID;
-        self.assembler.begin(self.spare.pop());
+        let named = self.streams.find(id);
+        let (mut priority, mut is_trailers) = (Priority::UNSAID, named != Named::Idle);
+        self.assembler.begin(&self.limits.head);
         let assembler = &mut self.assembler;
         let decoded = self.decoder.decode(block, |name: &[u8], value: &[u8]| {
             if name == b"priority" {
                 priority = Priority::parse(value);
             }
+            is_trailers = is_trailers && is_trailer(name, value);
             assembler.field(name, value);
         });
-        decoded.map_err(|_| ConnectionError::new(ErrorCode::CompressionError, "a field block that cannot be decoded"))?;
-        match self.streams.find(id) {
+        decoded
+            .map_err(|_| ConnectionError::new(ErrorCode::CompressionError, "a field block that cannot be decoded"))?;
+        match named {
             Named::Idle => self.begin(id, is_end, priority, out),
             Named::Open(key) => {
                 let is_whole = self.streams.get(key).content_left.is_none_or(|left| left == 0);
-                if !is_end || !is_whole || !self.assembler.is_trailers() {
+                if !is_end || !is_whole || !is_trailers {
                     return self.break_off(key, ErrorCode::ProtocolError, out);
                 }
                 Ok(self.end_content(key))
@@ -320,15 +329,13 @@ impl Connection {
             request: None,
         };
         let key = self.streams.enter(stream);
-        match self.assembler.finish(&self.limits.head, !is_end) {
-            Err(Bad::Malformed) => self.break_off(key, ErrorCode::ProtocolError, out),
-            Err(Bad::Refused(bad)) => Ok(Some(Event::Refused(key, bad))),
-            Ok(request) if is_end => {
-                if request.content_length().is_some_and(|length| length > 0) {
-                    return self.break_off(key, ErrorCode::ProtocolError, out);
-                }
-                Ok(Some(Event::Request(key, request)))
+        match self.assembler.finish(!is_end) {
+            Err(Bad::Malformed(_)) => self.break_off(key, ErrorCode::ProtocolError, out),
+            Err(Bad::Refused(bad)) => {
+                let is_head = self.assembler.is_head();
+                Ok(Some(Event::Refused(Refused { key, bad, is_head })))
             }
+            Ok(request) if is_end => Ok(Some(Event::Request(key, request))),
             Ok(request) => {
                 self.streams.get_mut(key).content_left = request.content_length();
                 // Who wants to be told before it sends content is told by the answer.
@@ -456,7 +463,11 @@ impl Connection {
             return Err(ConnectionError::protocol("SETTINGS on a stream"));
         }
         if head.has(frame::ACK) {
-            return if payload.is_empty() { Ok(None) } else { Err(ConnectionError::size("an acknowledgement with settings")) };
+            return if payload.is_empty() {
+                Ok(None)
+            } else {
+                Err(ConnectionError::size("an acknowledgement with settings"))
+            };
         }
         if payload.len() % 6 != 0 {
             return Err(ConnectionError::size("SETTINGS of a wrong size"));
@@ -474,7 +485,9 @@ impl Connection {
     fn set(&mut self, identifier: u16, value: u32) -> Result<(), ConnectionError> {
         match identifier {
             HEADER_TABLE_SIZE => self.table_bytes_max = Some(value as usize),
-            ENABLE_PUSH if value > 1 => return Err(ConnectionError::protocol("SETTINGS_ENABLE_PUSH is neither 0 nor 1")),
+            ENABLE_PUSH if value > 1 => {
+                return Err(ConnectionError::protocol("SETTINGS_ENABLE_PUSH is neither 0 nor 1"));
+            }
             INITIAL_WINDOW_SIZE => {
                 let window = i64::from(value);
                 let change = window - self.streams.initial_window;
@@ -500,7 +513,9 @@ impl Connection {
         if head.stream != 0 {
             return Err(ConnectionError::protocol("PING on a stream"));
         }
-        let Ok(opaque) = <&[u8; 8]>::try_from(payload) else { return Err(ConnectionError::size("PING of a wrong size")) };
+        let Ok(opaque) = <&[u8; 8]>::try_from(payload) else {
+            return Err(ConnectionError::size("PING of a wrong size"));
+        };
         if head.has(frame::ACK) {
             return Ok((*opaque == NOTICE && self.going == Going::Noticed).then_some(Event::NoticeSeen));
         }

@@ -4,7 +4,7 @@
 
 use super::frame::WINDOW_BYTES;
 use super::priority::Priority;
-use super::request::Request;
+use super::request::Assembled;
 use slab::Slab;
 
 /// The key of a stream among those of its connection. Another stream has it once this one has ended.
@@ -32,7 +32,7 @@ pub(super) struct Stream {
     /// The second in which it last moved on.
     pub(super) moved: u32,
     /// The request, while its content is waited for.
-    pub(super) request: Option<Request>,
+    pub(super) request: Option<Assembled>,
 }
 
 /// Streams that have ended and are still known.

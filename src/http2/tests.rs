@@ -67,9 +67,9 @@ impl Peer {
             match event {
                 Some(Event::Request(key, request)) => {
                     events.push(('r', key));
-                    self.connection.recycle(request);
+                    self.connection.take_back(request);
                 }
-                Some(Event::Refused(key, _)) => events.push(('x', key)),
+                Some(Event::Refused(refused)) => events.push(('x', refused.key)),
                 Some(Event::Ended(key)) => events.push(('e', key)),
                 Some(Event::NoticeSeen) => events.push(('n', 0)),
                 None => return Ok(events),

@@ -3,9 +3,9 @@
 //! Invariant: most answers are there at once, and such a one allocates nothing: what it is made in serves the next.
 
 use crate::exchange::{self, Answer, HeadForm};
-use crate::http2::hpack::Encoder;
-use crate::http2::request::Request;
 use crate::http2::StreamKey;
+use crate::http2::hpack::Encoder;
+use crate::http2::request::Assembled;
 use crate::shard::{Peer, Shard};
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 /// A request that was answered.
 pub(super) struct Answered {
-    pub(super) request: Request,
+    pub(super) request: Assembled,
     pub(super) answer: Answer,
     /// The head of the answer, as a field block.
     pub(super) written: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) async fn answer(
     shard: Rc<Shard>,
     peer: Peer,
     encoder: Rc<RefCell<Encoder>>,
-    request: Request,
+    request: Assembled,
     mut written: Vec<u8>,
 ) -> Answered {
     let answer = {

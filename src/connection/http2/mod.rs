@@ -8,14 +8,14 @@
 
 mod answers;
 mod body;
-mod telling;
 mod talk;
+mod telling;
 
 use super::close::{self, Close};
 use super::inbox::Inbox;
 use super::roster::{Interrupt, Phase, Place};
 use crate::http2::hpack::Encoder;
-use crate::http2::request::Request;
+use crate::http2::request::Assembled;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use answers::{Answers, answer};
@@ -37,7 +37,7 @@ pub(super) async fn converse(
 ) -> Result<Close, Close> {
     let encoder = Rc::new(RefCell::new(Encoder::new()));
     let mut answers = Answers::default();
-    let make = |request: Request, written: Vec<u8>| answer(shard.clone(), peer, encoder.clone(), request, written);
+    let make = |request: Assembled, written: Vec<u8>| answer(shard.clone(), peer, encoder.clone(), request, written);
     let mut talk = Talk::new(peer, shard, place, encoder.clone());
     let outcome = loop {
         let round = poll_fn(|cx| talk.poll_round(cx, stream, inbox, &mut answers, &make)).await;

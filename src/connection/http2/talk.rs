@@ -12,10 +12,10 @@ use crate::connection::outbox;
 use crate::connection::roster::{Interrupt, Phase, Place};
 use crate::counters;
 use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
-use crate::http::request::BadRequest;
 use crate::http2::connection::INPUT_BYTES_MAX;
+use crate::http2::connection::Refused;
 use crate::http2::hpack::Encoder;
-use crate::http2::request::Request;
+use crate::http2::request::Assembled;
 use crate::http2::{Connection, ErrorCode, Event, Limits, StreamKey};
 use crate::observe::exchanged::Unfinished;
 use crate::shard::{Peer, Shard};
@@ -120,7 +120,7 @@ impl<'c> Talk<'c> {
         stream: &mut Stream,
         inbox: &mut Inbox,
         answers: &mut Answers<F>,
-        make: &impl Fn(Request, Vec<u8>) -> F,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
     ) -> Poll<Result<Round, Close>> {
         let mut answered = 0;
         loop {
@@ -211,7 +211,7 @@ impl<'c> Talk<'c> {
         &mut self,
         cx: &mut Context<'_>,
         answers: &mut Answers<F>,
-        make: &impl Fn(Request, Vec<u8>) -> F,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
     ) {
         let must_go = self.place.is_closing() || self.shard.draining.get();
         if (must_go || self.shard.generation() != self.generation) && !self.core.is_going() {
@@ -242,7 +242,7 @@ impl<'c> Talk<'c> {
         stream: &mut Stream,
         inbox: &mut Inbox,
         answers: &mut Answers<F>,
-        make: &impl Fn(Request, Vec<u8>) -> F,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
         answered: &mut u32,
     ) -> Result<bool, Close> {
         let mut has_progress = false;
@@ -280,11 +280,11 @@ impl<'c> Talk<'c> {
         event: Event,
         cx: &mut Context<'_>,
         answers: &mut Answers<F>,
-        make: &impl Fn(Request, Vec<u8>) -> F,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
     ) {
         match event {
             Event::Request(key, request) => self.begin_answer(key, request, cx, answers, make),
-            Event::Refused(key, bad) => self.refuse(key, bad),
+            Event::Refused(refused) => self.refuse(refused),
             // What is made for it is of no use any more.
             Event::Ended(key) => {
                 counters::here().http2_streams_broken_off.add(1);
@@ -298,10 +298,10 @@ impl<'c> Talk<'c> {
     fn begin_answer<F: Future<Output = Answered>>(
         &mut self,
         key: StreamKey,
-        request: Request,
+        request: Assembled,
         cx: &mut Context<'_>,
         answers: &mut Answers<F>,
-        make: &impl Fn(Request, Vec<u8>) -> F,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
     ) {
         counters::here().http2_requests.add(1);
         if self.place.is_at_last_request() {
@@ -316,11 +316,15 @@ impl<'c> Talk<'c> {
     }
 
     /// Answers what is no request.
-    fn refuse(&mut self, key: StreamKey, bad: BadRequest) {
+    fn refuse(&mut self, Refused { key, bad, is_head }: Refused) {
         let mut written = std::mem::take(&mut self.written);
         written.clear();
         let form = HeadForm::Compressed(&self.encoder);
-        let answer = exchange::refuse(self.shard, &self.peer, bad, form, &mut written);
+        let mut answer = exchange::refuse(self.shard, &self.peer, bad, form, &mut written);
+        if is_head {
+            answer.content = Outgoing::Nothing;
+            answer.summary.content_bytes = 0;
+        }
         self.put(key, None, answer, &written);
         self.written = written;
     }
@@ -328,13 +332,13 @@ impl<'c> Talk<'c> {
     fn put_answer(&mut self, key: StreamKey, answered: Answered) {
         let Answered { request, answer, written } = answered;
         self.put(key, Some(&request), answer, &written);
-        self.core.recycle(request);
+        self.core.take_back(request);
         self.written = written;
     }
 
     /// Puts an answer into the buffer: its head, and what small content there is.
-    fn put(&mut self, key: StreamKey, request: Option<&Request>, answer: Answer, block: &[u8]) {
-        let head = request.map(Request::head);
+    fn put(&mut self, key: StreamKey, request: Option<&Assembled>, answer: Answer, block: &[u8]) {
+        let head = request.map(Assembled::head);
         let content = at_once(&answer.content);
         self.core.send_head(key, block, content.is_some_and(<[u8]>::is_empty), &mut self.out);
         let content = content.filter(|content| content.is_empty() || content.len() <= self.core.allowance(key));

@@ -166,7 +166,11 @@ pub const FAMILIES: &[Family] = &[
         "Connections that were closed because their client sent or took less than the least rate.",
         Count(|c| c.slow_peers_cut.get()),
     ),
-    family("otus_httpd_http2_connections_total", "Connections that spoke HTTP/2.", Count(|c| c.http2_connections.get())),
+    family(
+        "otus_httpd_http2_connections_total",
+        "Connections that spoke HTTP/2.",
+        Count(|c| c.http2_connections.get()),
+    ),
     family("otus_httpd_http2_requests_total", "Requests that came by it.", Count(|c| c.http2_requests.get())),
     family(
         "otus_httpd_http2_streams_broken_off_total",
