@@ -40,6 +40,8 @@ pub(super) async fn establish(
         Ok(()) => return outcome,
         Err(Close::Handshake(failure)) => *failure,
         Err(Close::Interrupted(super::roster::Interrupt::TimedOut(Phase::Handshake))) => HandshakeFailure::TimedOut,
+        // We end it, and not for anything about it.
+        Err(Close::Interrupted(_)) => return outcome,
         // Who has not said a word has not begun one.
         Err(_) if place.phase() != Phase::Handshake => return outcome,
         Err(_) => HandshakeFailure::ByPeer,
