@@ -122,6 +122,7 @@ fn options(root: &Path) -> Options {
         trusted: Arc::new(Trusted::default()),
         http2: Default::default(),
         tls: Arc::from([None]),
+        handshake_limit: None,
     }
 }
 
@@ -141,7 +142,7 @@ async fn warm(shard: &Shard, case: &Case) {
     }
 }
 
-const PEER: Peer = Peer { listener: 0, address: None };
+const PEER: Peer = Peer { listener: 0, address: None, secured: None };
 
 /// From the bytes of a request to those of a head. What is in memory is answered without waiting.
 fn respond(shard: &Shard, bytes: &[u8], out: &mut Vec<u8>) {

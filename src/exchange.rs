@@ -156,6 +156,11 @@ pub fn turn_away(shard: &Shard, peer: &Peer, status: Status, out: &mut Vec<u8>) 
     close_behind(shard, peer, &respond::not_now(status, page::of), out)
 }
 
+/// Tells a client that speaks without TLS where it is spoken.
+pub fn say_that_it_is_tls(shard: &Shard, peer: &Peer, out: &mut Vec<u8>) -> Answer {
+    close_behind(shard, peer, &respond::bad_request(Status::BAD_REQUEST, |_, format| page::https_only(format)), out)
+}
+
 fn close_with(shard: &Shard, peer: &Peer, status: Status, out: &mut Vec<u8>) -> Answer {
     close_behind(shard, peer, &respond::bad_request(status, page::of), out)
 }

@@ -91,11 +91,12 @@ fn an_answer_from_memory_allocates_nothing() {
         trusted: Arc::new(Trusted::default()),
         http2: Default::default(),
         tls: Arc::from([None]),
+        handshake_limit: None,
     };
     let executor = glommio::LocalExecutorBuilder::default().make().expect("io_uring works here");
     executor.run(async {
         let shard = Shard::open(&options).expect("the root is there");
-        let peer = Peer { listener: 0, address: None };
+        let peer = Peer { listener: 0, address: None, secured: None };
         for (lines, target, status) in [
             ("", "/page.html", "200"),
             ("", "/", "200"),
@@ -123,6 +124,7 @@ fn an_answer_from_memory_allocates_nothing() {
                     connection: 1,
                     connection_requests: 1,
                     request_id: Cell::new(None),
+                    tls: None,
                 };
                 assert!(answer.summary.logs.is_some());
                 answered(&told, true);

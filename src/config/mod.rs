@@ -273,6 +273,7 @@ impl Config {
                 http2: self.http2,
                 // The server reads the files.
                 tls: vec![None; self.listen.len()].into(),
+                handshake_limit: None,
             },
         }
     }

@@ -1,7 +1,7 @@
 //! Why a connection ended, and how to end one without losing its last answer.
 
 use super::roster::{Interrupt, Phase, Place};
-use crate::counters::Closed;
+use crate::counters::{Closed, HandshakeFailure};
 use crate::shard::Shard;
 use crate::socket::Stream;
 use std::pin::pin;
@@ -29,6 +29,9 @@ pub enum Close {
     /// A connection to a listener for proxies, not from one that is trusted, or without a valid PROXY header.
     #[error("no trusted proxy")]
     Distrusted,
+    /// No TLS came to be.
+    #[error("no TLS: {}", .0.word())]
+    Handshake(HandshakeFailure),
     /// The client has as many connections as it may have, which showed when a proxy had named it.
     #[error("refused")]
     Refused,
@@ -46,6 +49,7 @@ impl Close {
             Close::MidHead => "mid_head",
             Close::Interrupted(Interrupt::TimedOut(phase)) => match phase {
                 Phase::Fresh | Phase::Head => "head_timeout",
+                Phase::Handshake => "handshake_timeout",
                 Phase::Idle => "idle_timeout",
                 Phase::Send => "send_timeout",
                 Phase::Disk => "disk_timeout",
@@ -58,6 +62,7 @@ impl Close {
             Close::Interrupted(Interrupt::Aborted) => "worker_died",
             Close::CutShort => "cut_short",
             Close::Distrusted => "distrusted",
+            Close::Handshake(_) => "handshake",
             Close::Refused => "refused",
             Close::Socket(_) => "socket",
         }
@@ -71,6 +76,7 @@ impl Close {
             Close::MidHead => Closed::MidHead,
             Close::Interrupted(Interrupt::TimedOut(phase)) => match phase {
                 Phase::Fresh => Closed::FreshTimeout,
+                Phase::Handshake => Closed::HandshakeTimeout,
                 Phase::Head => Closed::HeadTimeout,
                 Phase::Idle => Closed::IdleTimeout,
                 Phase::Send | Phase::Paced => Closed::SendTimeout,
@@ -83,8 +89,21 @@ impl Close {
             Close::Interrupted(Interrupt::Aborted) => Closed::Aborted,
             Close::CutShort => Closed::CutShort,
             Close::Distrusted => Closed::Distrusted,
+            Close::Handshake(_) => Closed::Handshake,
             Close::Refused => Closed::Refused,
             Close::Socket(_) => Closed::SocketError,
+        }
+    }
+
+    /// Whether what was said is whole, so that the end may be said too.
+    pub(super) fn is_orderly(&self) -> bool {
+        match self {
+            Close::Finished | Close::ByPeer | Close::MidHead => true,
+            Close::Interrupted(Interrupt::TimedOut(phase)) => {
+                matches!(phase, Phase::Fresh | Phase::Head | Phase::Idle | Phase::Linger)
+            }
+            Close::Interrupted(Interrupt::Draining | Interrupt::Shed) => true,
+            _ => false,
         }
     }
 

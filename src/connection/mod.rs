@@ -1,6 +1,6 @@
 //! One TCP peer, from the accepted socket to the close.
 //!
-//! [`serve`] is the loop: `proxied` learns who a proxy speaks for, the [`inbox`] collects a head, `exchange` answers it, the [`outbox`]
+//! [`serve`] is the loop: `proxied` learns who a proxy speaks for, `secure` makes it one with TLS, the [`inbox`] collects a head, `exchange` answers it, the [`outbox`]
 //! sends; the [`roster`] sees to it that no wait is endless; [`close`] names why it ended.
 //!
 //! Invariant: answers leave in the order of their requests, and after an answer that says
@@ -14,6 +14,7 @@ mod paced;
 mod patience;
 mod proxied;
 pub mod roster;
+mod secure;
 mod shown;
 mod transfer;
 mod turned_away;
@@ -47,6 +48,8 @@ pub struct Door {
     pub listener: u16,
     /// Whether a PROXY header comes before the first request.
     pub is_proxied: bool,
+    /// Whether TLS is spoken on it.
+    pub is_tls: bool,
 }
 
 /// Serves one peer until its connection ends. It is in the register from this call on, and not from the first poll: who stops
@@ -61,8 +64,8 @@ async fn attend(mut stream: Stream, door: Door, shard: Rc<Shard>, place: Place) 
     let mut outbox = Outbox::default();
     if let Err(refused) = admit(&place, stream.peer(), door) {
         end.0 = Closed::Refused;
-        let peer = Peer { listener: door.listener, address: stream.peer() };
-        return Box::pin(turned_away::turn_away(&mut stream, &peer, &shard, &place, refused)).await;
+        let peer = Peer { listener: door.listener, address: stream.peer(), secured: None };
+        return Box::pin(turned_away::turn_away(&mut stream, door, &peer, &shard, &place, refused)).await;
     }
     let close = match converse(&mut stream, door, &shard, &place, &mut inbox, &mut outbox).await {
         Ok(close) | Err(close) => close,
@@ -73,6 +76,9 @@ async fn attend(mut stream: Stream, door: Door, shard: Rc<Shard>, place: Place) 
     }
     inbox.give_back(&shard.buffers);
     outbox.give_back(&shard.buffers);
+    if close.is_orderly() {
+        stream.say_goodbye();
+    }
     end.0 = close.counted();
     tracing::debug!(client = ?stream.peer(), reason = close.reason(), "connection closed: {close}");
 }
@@ -103,14 +109,18 @@ async fn converse(
     inbox: &mut Inbox,
     outbox: &mut Outbox,
 ) -> Result<Close, Close> {
-    let mut peer = Peer { listener: door.listener, address: stream.peer() };
+    let mut peer = Peer { listener: door.listener, address: stream.peer(), secured: None };
     if door.is_proxied {
         // Boxed: the state of what comes once would be carried to the end.
         peer.address = Box::pin(proxied::client(stream, &peer, shard, place, inbox)).await?;
         if let Err(refused) = place.admit_client(peer.address) {
-            Box::pin(turned_away::turn_away(stream, &peer, shard, place, refused)).await;
+            Box::pin(turned_away::turn_away(stream, door, &peer, shard, place, refused)).await;
             return Ok(Close::Refused);
         }
+    }
+    if door.is_tls {
+        // Boxed, as above.
+        Box::pin(secure::establish(stream, door, &mut peer, shard, place, inbox)).await?;
     }
     let mut gathered = 0;
     loop {
@@ -241,6 +251,7 @@ fn tell(
         connection: if summary.logs.is_some() { place.number() } else { 0 },
         connection_requests: place.count_request(),
         request_id: Cell::new(None),
+        tls: place.tls(),
     };
     let content = match exchanged::answered(&told, leaves_with_head) {
         None => answer.content,
@@ -363,6 +374,7 @@ mod tests {
             trusted: Arc::new(Trusted::default()),
             http2: Default::default(),
             tls: Arc::from([None]),
+            handshake_limit: None,
         };
         Rc::new(Shard::open(&options).expect("there is nothing to open"))
     }
@@ -375,7 +387,7 @@ mod tests {
             socket.set_nonblocking(true).expect("an open socket");
             let mut stream = Stream::new(socket.into(), None);
             let (shard, roster) = (shard(), Roster::new(roster::tests::LIMITS));
-            let (place, peer) = (roster.enter(0), Peer { listener: 0, address: None });
+            let (place, peer) = (roster.enter(0), Peer { listener: 0, address: None, secured: None });
             let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
             place.begin(Phase::Disk);
             let mut waiting = pin!(await_head(&mut stream, &peer, &shard, &place, &mut inbox, &mut outbox));
@@ -399,8 +411,8 @@ mod tests {
             let (socket, _) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
             let stream = Stream::new(socket.into(), None);
             let roster = Roster::new(roster::tests::LIMITS);
-            size_of_val(&serve(stream, Door { listener: 0, is_proxied: false }, shard(), &roster))
+            size_of_val(&serve(stream, Door { listener: 0, is_proxied: false, is_tls: false }, shard(), &roster))
         });
-        assert!(bytes <= 824, "{bytes} bytes");
+        assert!(bytes <= 864, "{bytes} bytes");
     }
 }

@@ -192,7 +192,7 @@ fn taken<T>(
 /// After an interrupted wait: a socket with a large buffer takes nothing for long, although its peer reads steadily.
 fn go_on(stream: &Stream, place: &Place, interrupt: Interrupt) -> Result<(), Close> {
     let Interrupt::TimedOut(Phase::Send) = interrupt else { return Err(interrupt.into()) };
-    let looked = place.look(stream.unacknowledged_bytes()?);
+    let looked = place.look(stream.record_bytes(), stream.unacknowledged_bytes()?);
     if looked.is_err() {
         counters::here().slow_peers_cut.add(1);
         // It would be minutes until the kernel gives up on what this peer does not take.

@@ -24,14 +24,14 @@ impl Place {
         self.watch.deadline_tick.set(deadline);
     }
 
-    /// After a wait for a peer to take something was interrupted: whether to go on, by what it has acknowledged. `queued_bytes` are those
-    /// that lie in the socket. A peer that takes nothing has the time of the phase; one that takes some has that time anew, as
+    /// After a wait for a peer to take something was interrupted: whether to go on, by what it has acknowledged. `record_bytes` are those that the
+    /// socket has taken, where they are others than those that were sent; `queued_bytes` are those that lie in it. A peer that takes nothing has the time of the phase; one that takes some has that time anew, as
     /// long as it takes enough.
-    pub(super) fn look(&self, queued_bytes: u64) -> Result<(), Interrupt> {
+    pub(super) fn look(&self, record_bytes: Option<u64>, queued_bytes: u64) -> Result<(), Interrupt> {
         let watch = &self.watch;
         let limits = self.roster.limits();
         let is_late = watch.deadline_tick.get() <= self.roster.tick_now();
-        let sending = Sending { taken_bytes: watch.sent_bytes.get(), queued_bytes };
+        let sending = Sending { taken_bytes: record_bytes.unwrap_or(watch.sent_bytes.get()), queued_bytes };
         let here = Mark { acknowledged_bytes: sending.acknowledged_bytes(), waited_seconds: 1 };
         let Mark { acknowledged_bytes, waited_seconds } = watch.mark.get();
         if waited_seconds <= 1 && !is_late {
@@ -71,7 +71,7 @@ mod tests {
             let interrupt = block_on(poll_once(place.guard(pending::<()>())));
             assert!(matches!(interrupt, None | Some(Err(Interrupt::TimedOut(Phase::Send)))), "{interrupt:?}");
             if interrupt.is_some() {
-                if let Err(cut) = place.look((1 << 30) - acknowledged(second)) {
+                if let Err(cut) = place.look(None, (1 << 30) - acknowledged(second)) {
                     return Some((second, cut));
                 }
             }

@@ -10,6 +10,7 @@ use super::shown::{self, Shown};
 use super::watch::Watch;
 use crate::counters::{self, State};
 use crate::defence::progress::{self, Mark};
+use crate::tls::session::TlsFacts;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -50,6 +51,8 @@ pub struct Limits {
 pub enum Phase {
     /// The first byte on a new connection.
     Fresh,
+    /// The rest of a TLS handshake.
+    Handshake,
     /// The rest of a request head.
     Head,
     /// The next request.
@@ -68,6 +71,7 @@ impl Phase {
     fn state(self) -> State {
         match self {
             Phase::Fresh => State::Fresh,
+            Phase::Handshake => State::Handshake,
             Phase::Head => State::Head,
             Phase::Idle => State::Idle,
             Phase::Send | Phase::Paced => State::Send,
@@ -253,7 +257,7 @@ impl Roster {
         let limits = self.limits();
         let seconds = match phase {
             Phase::Fresh if self.draining.get() => FRESH_SECONDS_WHEN_DRAINING,
-            Phase::Fresh => limits.head_seconds,
+            Phase::Fresh | Phase::Handshake => limits.head_seconds,
             Phase::Head => limits.seconds_for_head(0),
             Phase::Idle => limits.idle_seconds,
             Phase::Send => limits.send_seconds,
@@ -294,6 +298,17 @@ impl Place {
     pub(super) fn begin_idle(&self) {
         self.begin(Phase::Idle);
         self.watch.mark.set(Mark::default());
+    }
+
+    /// Notes what is known of the connection's TLS.
+    pub(super) fn note_tls(&self, facts: &Rc<TlsFacts>) {
+        // Set once: a connection has one handshake.
+        let _ = self.watch.tls.set(facts.clone());
+    }
+
+    /// What is known of the connection's TLS; none without.
+    pub(super) fn tls(&self) -> Option<&TlsFacts> {
+        self.watch.tls.get().map(|facts| &**facts)
     }
 
     /// Whether the next request is the last that is answered on this connection.
@@ -421,7 +436,7 @@ pub(crate) mod tests {
                     ticks += 1;
                 }
                 // A look at what the peer has acknowledged, which is nothing.
-                Some(Err(Interrupt::TimedOut(Phase::Send))) if place.look(1).is_ok() => {}
+                Some(Err(Interrupt::TimedOut(Phase::Send))) if place.look(None, 1).is_ok() => {}
                 Some(outcome) => {
                     assert_eq!(outcome, Err(Interrupt::TimedOut(phase)));
                     return ticks;

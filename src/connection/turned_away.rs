@@ -1,4 +1,5 @@
-//! Connections that are not served: each is told so at once, and when to come again.
+//! Connections that are not served: each is told so at once, and when to come again. Where TLS is spoken, each is just closed: an answer that it
+//! could read would cost a handshake.
 //!
 //! Invariant: of those that linger, so that the answer is not lost, a core has at most [`LINGERING_MAX`]; none of them is counted.
 
@@ -18,8 +19,19 @@ use std::rc::Rc;
 const LINGERING_MAX: usize = 256;
 
 /// Turns a connection away that has come in, or whose client a proxy has named since.
-pub(super) async fn turn_away(stream: &mut Stream, peer: &Peer, shard: &Rc<Shard>, place: &Place, refused: Refused) {
+pub(super) async fn turn_away(
+    stream: &mut Stream,
+    door: Door,
+    peer: &Peer,
+    shard: &Rc<Shard>,
+    place: &Place,
+    refused: Refused,
+) {
     place.release();
+    if door.is_tls {
+        note(peer, refused);
+        return;
+    }
     let lingering = place.roster.lingering.clone();
     if Rc::strong_count(&lingering) > LINGERING_MAX {
         answer_at_once(stream, peer, shard, place, refused);
@@ -35,15 +47,19 @@ pub(super) async fn turn_away(stream: &mut Stream, peer: &Peer, shard: &Rc<Shard
 pub async fn refuse_gently(mut stream: Stream, door: Door, shard: Rc<Shard>, roster: Rc<Roster>) {
     count();
     let place = roster.enter(door.listener);
-    let peer = Peer { listener: door.listener, address: stream.peer() };
-    turn_away(&mut stream, &peer, &shard, &place, Refused::Descriptors).await;
+    let peer = Peer { listener: door.listener, address: stream.peer(), secured: None };
+    turn_away(&mut stream, door, &peer, &shard, &place, Refused::Descriptors).await;
 }
 
 /// The same, without waiting.
 pub fn refuse_at_once(mut stream: Stream, door: Door, shard: &Shard, roster: &Rc<Roster>) {
     count();
     let place = roster.enter(door.listener);
-    let peer = Peer { listener: door.listener, address: stream.peer() };
+    let peer = Peer { listener: door.listener, address: stream.peer(), secured: None };
+    if door.is_tls {
+        note(&peer, Refused::Descriptors);
+        return;
+    }
     answer_at_once(&mut stream, &peer, shard, &place, Refused::Descriptors);
 }
 
@@ -75,10 +91,15 @@ fn answer_at_once(stream: &mut Stream, peer: &Peer, shard: &Shard, place: &Place
     outbox.give_back(&shard.buffers);
 }
 
-/// Puts the answer into the outbox, and tells of it.
-fn answer(peer: &Peer, shard: &Shard, place: &Place, outbox: &mut Outbox, refused: Refused) {
+/// Counts a connection that is not served.
+fn note(peer: &Peer, refused: Refused) {
     refused.count();
     tracing::debug!(client = ?peer.address, reason = refused.reason(), "refused: the connection is not served");
+}
+
+/// Puts the answer into the outbox, and tells of it.
+fn answer(peer: &Peer, shard: &Shard, place: &Place, outbox: &mut Outbox, refused: Refused) {
+    note(peer, refused);
     let answer = exchange::turn_away(shard, peer, refused.status(), outbox.buffer(&shard.buffers));
     tell(None, answer, peer, place, &Inbox::default(), outbox);
 }

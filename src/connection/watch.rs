@@ -9,7 +9,9 @@ use super::shown::Shown;
 use crate::defence::client::Client;
 use crate::defence::connections;
 use crate::defence::progress::Mark;
-use std::cell::Cell;
+use crate::tls::session::TlsFacts;
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -37,6 +39,8 @@ pub(super) struct Watch {
     pub(super) number: Cell<u64>,
     /// The transfer that is shown to whoever looks in; in a box, for most connections have none.
     pub(super) shown: Cell<Option<Box<Shown>>>,
+    /// What is known of its TLS.
+    pub(super) tls: OnceCell<Rc<TlsFacts>>,
     /// The client that it is counted for.
     client: Cell<Option<Client>>,
 }
@@ -61,6 +65,7 @@ impl Watch {
             mark: Cell::new(Mark::default()),
             number: Cell::new(0),
             shown: Cell::new(None),
+            tls: OnceCell::new(),
             client: Cell::new(None),
         }
     }

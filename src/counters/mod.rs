@@ -14,7 +14,7 @@ mod cell;
 mod reason;
 
 pub use cell::{Counter, Flag, Gauge, Histogram, SharedCounter, SharedGauge};
-pub use reason::{Closed, METHODS, Refused, State};
+pub use reason::{Closed, HandshakeFailure, HandshakeKind, METHODS, Refused, State};
 
 use crate::http::method::Method;
 use crate::http::status::Status;
@@ -81,6 +81,8 @@ pub struct Counters {
     pub connections_shed: Counter,
     /// Connections that were closed because their client sent or took less than the least rate.
     pub slow_peers_cut: Counter,
+    handshakes: [Counter; HandshakeKind::ALL.len()],
+    handshakes_failed: [Counter; HandshakeFailure::ALL.len()],
 }
 
 /// Status codes from 100 on.
@@ -145,6 +147,8 @@ impl Counters {
             requests_limited: Counter::new(),
             connections_shed: Counter::new(),
             slow_peers_cut: Counter::new(),
+            handshakes: [const { Counter::new() }; HandshakeKind::ALL.len()],
+            handshakes_failed: [const { Counter::new() }; HandshakeFailure::ALL.len()],
         }
     }
 
@@ -180,6 +184,16 @@ impl Counters {
         &self.refused[reason as usize]
     }
 
+    /// TLS handshakes that were finished so.
+    pub fn handshakes(&self, kind: HandshakeKind) -> &Counter {
+        &self.handshakes[kind as usize]
+    }
+
+    /// TLS handshakes that were not, for this.
+    pub fn handshakes_failed(&self, failure: HandshakeFailure) -> &Counter {
+        &self.handshakes_failed[failure as usize]
+    }
+
     /// How long ago the worker's heart last beat; `None` before it first did, and after the worker ended.
     pub fn since_beat(&self) -> Option<Duration> {
         let beaten = Duration::from_millis(self.beaten_milliseconds.get());
@@ -206,6 +220,8 @@ impl Counters {
         add(&self.requests, &other.requests);
         add(&self.closed, &other.closed);
         add(&self.refused, &other.refused);
+        add(&self.handshakes, &other.handshakes);
+        add(&self.handshakes_failed, &other.handshakes_failed);
         self.request_seconds.take_in(&other.request_seconds);
         self.stall_seconds.take_in(&other.stall_seconds);
         for (ours, theirs) in self.singles().into_iter().zip(other.singles()) {

@@ -30,11 +30,13 @@ pub enum Closed {
     TooSlow,
     Refused,
     Panicked,
+    Handshake,
+    HandshakeTimeout,
 }
 
 impl Closed {
     /// All of them, with their words.
-    pub const ALL: [(Closed, &'static str); 18] = [
+    pub const ALL: [(Closed, &'static str); 20] = [
         (Closed::Finished, "finished"),
         (Closed::ByPeer, "by_peer"),
         (Closed::MidHead, "mid_head"),
@@ -53,6 +55,8 @@ impl Closed {
         (Closed::TooSlow, "too_slow"),
         (Closed::Refused, "refused"),
         (Closed::Panicked, "panicked"),
+        (Closed::Handshake, "handshake"),
+        (Closed::HandshakeTimeout, "handshake_timeout"),
     ];
 }
 
@@ -71,17 +75,20 @@ pub enum State {
     Disk,
     /// The peer is to stop sending.
     Linger,
+    /// A TLS handshake is under way.
+    Handshake,
 }
 
 impl State {
     /// All of them, with their words.
-    pub const ALL: [(State, &'static str); 6] = [
+    pub const ALL: [(State, &'static str); 7] = [
         (State::Fresh, "fresh"),
         (State::Head, "reading_head"),
         (State::Idle, "idle"),
         (State::Send, "sending"),
         (State::Disk, "disk"),
         (State::Linger, "linger"),
+        (State::Handshake, "handshake"),
     ];
 }
 
@@ -108,6 +115,60 @@ impl Refused {
     ];
 }
 
+/// A TLS handshake that was finished: the version, and whether an earlier session was taken up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words in `ALL` say it")]
+pub enum HandshakeKind {
+    Full13,
+    Resumed13,
+    Full12,
+    Resumed12,
+}
+
+impl HandshakeKind {
+    /// All of them, with the words for version and kind.
+    pub const ALL: [(HandshakeKind, [&'static str; 2]); 4] = [
+        (HandshakeKind::Full13, ["1.3", "full"]),
+        (HandshakeKind::Resumed13, ["1.3", "resumed"]),
+        (HandshakeKind::Full12, ["1.2", "full"]),
+        (HandshakeKind::Resumed12, ["1.2", "resumed"]),
+    ];
+}
+
+/// Why a TLS handshake was not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// It took too long.
+    TimedOut,
+    /// The client showed no certificate that is good, and needs one.
+    NoCertificate,
+    /// What came is not TLS, or nothing that both sides speak.
+    Protocol,
+    /// A request came without TLS.
+    PlainHttp,
+    /// The client begins too many.
+    Limited,
+    /// The client went away, or rejects what it was shown.
+    ByPeer,
+}
+
+impl HandshakeFailure {
+    /// All of them, with their words.
+    pub const ALL: [(HandshakeFailure, &'static str); 6] = [
+        (HandshakeFailure::TimedOut, "timeout"),
+        (HandshakeFailure::NoCertificate, "no_certificate"),
+        (HandshakeFailure::Protocol, "protocol"),
+        (HandshakeFailure::PlainHttp, "plain_http"),
+        (HandshakeFailure::Limited, "limited"),
+        (HandshakeFailure::ByPeer, "by_peer"),
+    ];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        HandshakeFailure::ALL[self as usize].1
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +178,8 @@ mod tests {
         assert!(METHODS.iter().enumerate().all(|(number, (method, _))| *method as usize == number));
         assert!(Closed::ALL.iter().enumerate().all(|(number, (closed, _))| *closed as usize == number));
         assert!(State::ALL.iter().enumerate().all(|(number, (state, _))| *state as usize == number));
+        assert!(HandshakeKind::ALL.iter().enumerate().all(|(number, (kind, _))| *kind as usize == number));
+        assert!(HandshakeFailure::ALL.iter().enumerate().all(|(number, (failure, _))| *failure as usize == number));
         assert!(Refused::ALL.iter().enumerate().all(|(number, (refused, _))| *refused as usize == number));
     }
 }

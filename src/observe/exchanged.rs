@@ -9,6 +9,7 @@
 use super::access::{Ending, Logs, Pending};
 use crate::http::request::RequestHead;
 use crate::http::status::Status;
+use crate::tls::session::TlsFacts;
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -65,6 +66,8 @@ pub struct Told<'a> {
     pub connection_requests: u32,
     /// Its identifier, once a log has asked for it.
     pub request_id: Cell<Option<[u64; 2]>>,
+    /// What is known of the connection's TLS; none without.
+    pub tls: Option<&'a TlsFacts>,
 }
 
 /// An exchange whose content is still to be sent.

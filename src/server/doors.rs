@@ -30,6 +30,8 @@ pub struct Entrance {
     pub number: u16,
     /// Whether a PROXY header comes before the first request of a connection.
     pub is_proxied: bool,
+    /// Whether TLS is spoken on its connections.
+    pub is_tls: bool,
     /// The worker's sockets, where the listener is new to it.
     pub ways: Vec<Way>,
 }
@@ -62,7 +64,7 @@ impl Doors {
     pub fn prepare(&self, entrances: &mut [Entrance]) -> Result<Prepared, String> {
         let mut prepared = Vec::new();
         for entrance in entrances {
-            let door = Door { listener: entrance.number, is_proxied: entrance.is_proxied };
+            let door = Door { listener: entrance.number, is_proxied: entrance.is_proxied, is_tls: entrance.is_tls };
             for way in entrance.ways.drain(..) {
                 let copy = way.socket.try_clone();
                 let copy = copy.map_err(|error| format!("a listening socket cannot be shared: {error}"))?;
@@ -79,8 +81,8 @@ impl Doors {
         let (kept, gone): (Vec<_>, Vec<_>) = open.drain(..).partition(|open| named(open.door.get()).is_some());
         *open = kept;
         for open in &*open {
-            let is_proxied = named(open.door.get()).is_some_and(|entrance| entrance.is_proxied);
-            open.door.set(Door { is_proxied, ..open.door.get() });
+            let Some(entrance) = named(open.door.get()) else { continue };
+            open.door.set(Door { is_proxied: entrance.is_proxied, is_tls: entrance.is_tls, ..open.door.get() });
         }
         for (door, way, copy) in prepared.0 {
             let listener = match Listener::new(copy) {

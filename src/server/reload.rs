@@ -236,7 +236,13 @@ pub(super) fn entrances(
     let mut entrances = Vec::new();
     for ((position, listen), number) in (0..).zip(&options.listen).zip(numbers) {
         let Some(number) = *number else { continue };
-        entrances.push(Entrance { position, number, is_proxied: listen.is_proxied, ways: ways_of(number)? });
+        entrances.push(Entrance {
+            position,
+            number,
+            is_proxied: listen.is_proxied,
+            is_tls: listen.is_tls,
+            ways: ways_of(number)?,
+        });
     }
     Ok(entrances)
 }

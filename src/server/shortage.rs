@@ -187,7 +187,7 @@ mod tests {
         let shard = Rc::new(Shard::new(head_limits));
         let roster = Roster::new(LIMITS);
         let reserve = Reserve::new();
-        let door = Door { listener: 0, is_proxied: false };
+        let door = Door { listener: 0, is_proxied: false, is_tls: false };
         let rest = || Next::Rest(PAUSE);
         for (errno, expected, is_shortage) in [
             (Errno::CONNABORTED, Next::GoOn, false),

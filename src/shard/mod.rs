@@ -32,6 +32,8 @@ pub struct Peer {
     pub listener: u16,
     /// Its address, or that of the client whose connection a trusted proxy passes on; none on a Unix socket.
     pub address: Option<IpAddr>,
+    /// The number of the TLS terms that it was met with; none without TLS.
+    pub secured: Option<u16>,
 }
 
 /// What one core owns.
@@ -48,6 +50,8 @@ pub struct Shard {
     pub buffers: Buffers,
     /// Turns of those who send much.
     pub bulk: Bulk,
+    /// Turns of TLS handshakes, each step of which takes as long as many small requests.
+    pub handshakes: Bulk,
     /// Leave to read ahead.
     pub read_ahead: Rc<ReadAhead>,
     /// Set once, when the worker stops: answers then say that the connection closes.
@@ -98,6 +102,7 @@ impl Shard {
             clock: Clock::new(),
             buffers: Buffers::default(),
             bulk: Bulk::default(),
+            handshakes: Bulk::default(),
             read_ahead: Rc::default(),
             draining: Cell::new(false),
         }

@@ -5,6 +5,7 @@
 //! Invariant: a service never changes but for what it remembers of files.
 
 use super::Peer;
+use crate::defence::requests::RequestLimit;
 use crate::http::fields::{FieldName, Fields};
 use crate::http::forwarded;
 use crate::http::request::HeadLimits;
@@ -40,6 +41,8 @@ pub struct Options {
     pub http2: http2::Options,
     /// For each listener, the certificates that it shows; none where connections are not encrypted.
     pub tls: Arc<[Option<Arc<tls::Listener>>]>,
+    /// How many TLS handshakes each client may begin.
+    pub handshake_limit: Option<Arc<RequestLimit>>,
 }
 
 /// Proxies whose word is taken, and where they say it.
@@ -74,6 +77,8 @@ pub struct Service {
     /// How HTTP/2 is spoken.
     pub http2: http2::Options,
     tls: Arc<[Option<Arc<tls::Listener>>]>,
+    /// How many TLS handshakes each client may begin.
+    pub handshake_limit: Option<Arc<RequestLimit>>,
 }
 
 impl Service {
@@ -97,6 +102,7 @@ impl Service {
             head_limits: options.head_limits,
             http2: options.http2,
             tls: options.tls.clone(),
+            handshake_limit: options.handshake_limit.clone(),
         })
     }
 

@@ -35,6 +35,19 @@ macro_rules! pages {
     };
 }
 
+/// The text for a request that came without TLS where TLS is spoken.
+pub fn https_only(format: PageFormat) -> &'static str {
+    match format {
+        PageFormat::Html => {
+            pages!(@html "Bad Request", "This port speaks HTTPS: use an address that begins with https://")
+        }
+        PageFormat::Plain => "400 Bad Request\nThis port speaks HTTPS: use an address that begins with https://\n",
+        PageFormat::Json => {
+            pages!(@json 400, "Bad Request", "This port speaks HTTPS: use an address that begins with https://")
+        }
+    }
+}
+
 /// The text for `status`.
 pub fn of(status: Status, format: PageFormat) -> &'static str {
     pages! { format, status;

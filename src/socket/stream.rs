@@ -1,11 +1,12 @@
 //! One connection: read, write, send from files, and wait for the other side.
 //!
 //! Invariant: every attempt is made before it is waited for, so that a socket that is ready costs one call, and one that
-//! is closed before it ever has to wait is in no set.
+//! is closed before it ever has to wait is in no set. Where there is a session, no byte passes by it: see `secured`.
 
 use super::queue;
 use super::readiness::{Interest, Registration};
 use crate::counters;
+use crate::tls::session::Session;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use std::future::poll_fn;
@@ -19,9 +20,11 @@ use std::time::Duration;
 /// A connection, TCP or of a Unix socket.
 #[derive(Debug)]
 pub struct Stream {
-    descriptor: OwnedFd,
-    registration: Option<Registration>,
+    pub(super) descriptor: OwnedFd,
+    pub(super) registration: Option<Registration>,
     peer: Option<IpAddr>,
+    /// Boxed: it is large, and most of those who read this have none.
+    pub(super) session: Option<Box<Session>>,
 }
 
 /// The most that one call sends from a file: others on this core have their turn in between.
@@ -33,7 +36,7 @@ const AWAY_READS_MAX: usize = 8;
 impl Stream {
     /// A connection that was accepted, non-blocking, from this peer; none on a Unix socket, nor where it is not known.
     pub fn new(descriptor: OwnedFd, peer: Option<IpAddr>) -> Stream {
-        Stream { descriptor, registration: None, peer }
+        Stream { descriptor, registration: None, peer, session: None }
     }
 
     /// The address of the other end; none on a Unix socket.
@@ -43,6 +46,9 @@ impl Stream {
 
     /// Reads what is there; zero bytes are the end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<std::io::Result<usize>> {
+        if self.session.is_some() {
+            return self.poll_read_secured(cx, buffer);
+        }
         loop {
             if self.is_waiting(Interest::Read, cx) {
                 return Poll::Pending;
@@ -73,6 +79,12 @@ impl Stream {
             if self.is_waiting(Interest::Write, cx) {
                 return Poll::Pending;
             }
+            if self.session.is_some() {
+                match self.send_secured([bytes, &[]], SendFlags::empty()) {
+                    Ok(0) if !bytes.is_empty() => continue,
+                    sent => return Poll::Ready(sent),
+                }
+            }
             match rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     counters::here().sent_bytes.add(count as u64);
@@ -97,6 +109,9 @@ impl Stream {
 
     /// Sends as much of two pieces, in one call, as the socket takes now; after nothing, [`Stream::poll_room`] waits.
     pub fn send_now(&mut self, pieces: [&[u8]; 2]) -> std::io::Result<usize> {
+        if self.session.is_some() {
+            return self.send_secured(pieces, SendFlags::empty());
+        }
         let mut no_control = SendAncillaryBuffer::default();
         let pieces = pieces.map(IoSlice::new);
         self.none_or_some(rustix::net::sendmsg(&self.descriptor, &pieces, &mut no_control, SendFlags::NOSIGNAL))
@@ -104,11 +119,17 @@ impl Stream {
 
     /// Sends as much of `bytes` as the socket takes now, and tells the kernel that more follows.
     pub fn send_more_now(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.session.is_some() {
+            return self.send_secured([bytes, &[]], SendFlags::MORE);
+        }
         self.none_or_some(rustix::net::send(&self.descriptor, bytes, SendFlags::NOSIGNAL | SendFlags::MORE))
     }
 
     /// Sends as much of `range` of a file in memory as the socket takes now, within a bound.
     pub fn send_file_now(&mut self, file: BorrowedFd<'_>, range: Range<u64>) -> std::io::Result<usize> {
+        if self.session.is_some() {
+            return self.send_file_secured(file, range);
+        }
         let count = usize::try_from((range.end - range.start).min(SENDFILE_BYTES_MAX)).expect("at most a MiB");
         let mut position = range.start;
         let sent = rustix::fs::sendfile(&self.descriptor, file, Some(&mut position), count);
@@ -153,23 +174,25 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether bytes wait in the socket that nobody has read.
+    /// Whether bytes wait that nobody has read.
     pub fn has_unread(&self) -> bool {
-        matches!(rustix::net::recv(&self.descriptor, &mut [0u8; 1], RecvFlags::PEEK), Ok((1.., _)))
+        self.session.as_ref().is_some_and(|session| session.has_unread())
+            || matches!(rustix::net::recv(&self.descriptor, &mut [0u8; 1], RecvFlags::PEEK), Ok((1.., _)))
     }
 
     /// Says that nothing more will be sent.
-    pub fn shut_down(&self) -> std::io::Result<()> {
+    pub fn shut_down(&mut self) -> std::io::Result<()> {
+        self.say_goodbye();
         Ok(rustix::net::shutdown(&self.descriptor, Shutdown::Write)?)
     }
 
     /// Whether the task is to be woken later; a socket that never had to wait is tried.
-    fn is_waiting(&self, interest: Interest, cx: &Context<'_>) -> bool {
+    pub(super) fn is_waiting(&self, interest: Interest, cx: &Context<'_>) -> bool {
         self.registration.as_ref().is_some_and(|registration| registration.poll(interest, cx).is_pending())
     }
 
     /// After an attempt in vain: from here on, what the socket is ready for is an event.
-    fn enter(&mut self, interest: Interest) -> std::io::Result<()> {
+    pub(super) fn enter(&mut self, interest: Interest) -> std::io::Result<()> {
         match &self.registration {
             Some(registration) => {
                 registration.use_up(interest);

@@ -8,6 +8,7 @@
 pub mod facts;
 pub mod pair;
 pub mod self_signed;
+pub mod session;
 pub mod terms;
 
 pub use terms::{Listener, Names, Terms};

@@ -3,11 +3,14 @@
 //! Invariant: an answer that breaks the grammar of RFC 9112 is a [`Fault`], never repaired.
 
 use super::HANG;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The method of the request that an answer belongs to: it decides whether content follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,10 @@ pub(crate) enum Fault {
     CutContent(Response),
     /// The connection was reset.
     Reset,
+    /// The connection ended without a word, where TLS has one for that (RFC 8446 §6.1).
+    NoGoodbye,
+    /// TLS broke.
+    Tls(#[expect(dead_code, reason = "shown by Debug")] rustls::Error),
     /// Nothing came for so long that it counts as a hang.
     Hang,
     /// What came is no answer; why, is for whoever reads the report.
@@ -80,6 +87,10 @@ pub(crate) enum Fault {
 /// One connection to the server.
 pub(crate) struct Client {
     stream: TcpStream,
+    /// TLS on it.
+    tls: Option<Box<ClientConnection>>,
+    /// Each byte is sent by itself.
+    drips: bool,
     /// What its requests say in Host.
     host: String,
     /// What was received and not yet handed out.
@@ -109,13 +120,65 @@ impl Client {
     fn of_stream(stream: TcpStream) -> std::io::Result<Client> {
         stream.set_read_timeout(Some(HANG))?;
         stream.set_write_timeout(Some(HANG))?;
-        Ok(Client { stream, host: "test".to_owned(), received: Vec::new() })
+        Ok(Client { stream, tls: None, drips: false, host: "test".to_owned(), received: Vec::new() })
     }
 
     /// Names another host in its requests.
     pub(crate) fn host(mut self, host: &str) -> Client {
         host.clone_into(&mut self.host);
         self
+    }
+
+    /// Speaks TLS from here on, to a server of this name; the handshake is finished when this returns.
+    pub(crate) fn secure(mut self, config: &Arc<ClientConfig>, name: &str) -> Result<Client, Fault> {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        self.tls = Some(Box::new(ClientConnection::new(config.clone(), name).expect("a configuration that works")));
+        while self.tls().is_handshaking() {
+            self.send_records().map_err(|_| Fault::Reset)?;
+            if self.tls().is_handshaking() {
+                self.take_records()?;
+            }
+        }
+        self.send_records().map_err(|_| Fault::Reset)?;
+        Ok(self)
+    }
+
+    /// Sends each byte by itself.
+    pub(crate) fn dripping(mut self) -> Client {
+        self.drips = true;
+        self
+    }
+
+    /// The state of TLS, which is there.
+    pub(crate) fn tls(&mut self) -> &mut ClientConnection {
+        self.tls.as_mut().expect("it speaks TLS")
+    }
+
+    /// Sends what TLS has to say.
+    pub(crate) fn send_records(&mut self) -> std::io::Result<()> {
+        let mut records = Vec::new();
+        while self.tls().wants_write() {
+            self.tls().write_tls(&mut records)?;
+        }
+        for piece in records.chunks(if self.drips { 1 } else { usize::MAX }) {
+            self.stream.write_all(piece)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what has come of TLS, or its end.
+    fn take_records(&mut self) -> Result<(), Fault> {
+        let Client { stream, tls, .. } = self;
+        let tls = tls.as_mut().expect("it speaks TLS");
+        match tls.read_tls(stream) {
+            Ok(0) if tls.is_handshaking() => return Err(Fault::End),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Err(Fault::Hang);
+            }
+            Err(_) => return Err(Fault::Reset),
+        }
+        tls.process_new_packets().map(drop).map_err(Fault::Tls)
     }
 
     /// The socket, for what this client does not offer.
@@ -130,6 +193,14 @@ impl Client {
 
     /// Sends bytes to a server that may have closed.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        if self.tls.is_some() {
+            // A bounded buffer takes a piece at a time.
+            for piece in bytes.as_ref().chunks(16 * 1024) {
+                self.tls().writer().write_all(piece)?;
+                self.send_records()?;
+            }
+            return Ok(());
+        }
         self.stream.write_all(bytes.as_ref())
     }
 
@@ -228,6 +299,16 @@ impl Client {
 
     fn fill(&mut self) -> Result<usize, Fault> {
         let mut buffer = [0; 64 * 1024];
+        while let Some(tls) = &mut self.tls {
+            match tls.reader().read(&mut buffer) {
+                Ok(count) => {
+                    self.received.extend_from_slice(&buffer[..count]);
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.take_records()?,
+                Err(_) => return Err(Fault::NoGoodbye),
+            }
+        }
         match self.stream.read(&mut buffer) {
             Ok(count) => {
                 self.received.extend_from_slice(&buffer[..count]);

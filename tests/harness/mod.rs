@@ -11,6 +11,7 @@ pub(crate) mod slow;
 pub(crate) mod successor;
 pub(crate) mod systemd;
 pub(crate) mod throttle;
+pub(crate) mod tls;
 
 pub(crate) use client::{Client, Fault, Method, Response};
 pub(crate) use server::Server;

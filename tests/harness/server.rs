@@ -245,9 +245,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The address in `serving DIR on http://ADDRESS/ with N workers`.
+/// The address in `serving DIR on http://ADDRESS/ with N workers`, or `https`.
 fn address_in(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.strip_prefix("serving ")?.rsplit_once(" on http://")?;
+    let (_, rest) = line.strip_prefix("serving ")?.rsplit_once(" on http")?;
+    let rest = rest.strip_prefix('s').unwrap_or(rest).strip_prefix("://")?;
     rest.split('/').next()?.parse().ok()
 }
 
@@ -401,6 +402,13 @@ impl Server {
             line.and_then(|value| value.trim().parse().ok()).expect("the kernel counts it")
         };
         Io { read_bytes: count("read_bytes:"), rchar: count("rchar:") }
+    }
+
+    /// Its memory that is resident.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel counts it");
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
     }
 
     /// Ends it and judges how it ended.

@@ -96,7 +96,7 @@ fn thousands_of_slow_clients_keep_nobody_waiting() {
     let server = Setup::root(&site.root()).set("send_timeout", 4).set("max_connections", 0).start();
     let mut good = server.client();
     let alone = median_of_requests(&mut good);
-    let (sockets, memory) = (server.sockets(), resident_bytes(&server));
+    let (sockets, memory) = (server.sockets(), server.resident_bytes());
     let mut slow: Vec<TcpStream> = (0..SLOW).map(|number| slow_client(&server, number)).collect();
     let mut among = Vec::new();
     let mut most = 0;
@@ -124,7 +124,7 @@ fn thousands_of_slow_clients_keep_nobody_waiting() {
     // The allocator gives pages back in its own time.
     eventually("memory as before", || {
         assert_eq!(good.get("/a.txt").content, b"a");
-        resident_bytes(&server).saturating_sub(memory) < 32 << 20
+        server.resident_bytes().saturating_sub(memory) < 32 << 20
     });
 }
 
@@ -170,10 +170,4 @@ fn raise_descriptors() -> Result<(), String> {
         return Err(format!("the hard limit of open files is {:?}, and it takes {wanted}", limit.maximum));
     }
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).map_err(|errno| errno.to_string())
-}
-
-fn resident_bytes(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid().as_raw_nonzero())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel counts it");
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
 }

@@ -34,6 +34,7 @@ mod shutdown;
 mod sites;
 mod slow_disk;
 mod startup;
+mod tls;
 mod traversal;
 // The faults on demand exist in debug builds only.
 #[cfg(debug_assertions)]

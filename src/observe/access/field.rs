@@ -31,6 +31,7 @@ fields! {
     BytesSent "bytes_sent" "bytes that were sent, head and content";
     RequestLength "request_length" "bytes of the request's head";
     RequestTime "request_time" "seconds from the first byte of the request to the end of its answer, with milliseconds";
+    Scheme "scheme" "`https` or `http`: whether the connection has TLS";
     Host "host" "the host that the request was sent to, in lower case and without a port";
     ServerName "server_name" "the first name of the site that answered";
     Listener "listener" "which entry of `listen` the connection came in by, from 0";
@@ -38,6 +39,10 @@ fields! {
     ConnectionRequests "connection_requests" "requests on the connection so far, this one included";
     RequestId "request_id" "32 hexadecimal digits that no other request has";
     CacheStatus "cache_status" "`HIT`: the content was in memory; `MISS`: it was read for this request; `-`: there was none";
+    SslProtocol "ssl_protocol" "the version of TLS: `TLSv1.3` or `TLSv1.2`; `-` without";
+    SslCipher "ssl_cipher" "the cipher suite, as OpenSSL names it: `TLS_AES_256_GCM_SHA384`";
+    SslServerName "ssl_server_name" "the name that the client asked for in its TLS handshake";
+    SslSessionReused "ssl_session_reused" "`r`: an earlier TLS session was taken up again; `.`: a whole handshake";
     Completion "completion" "`OK`, or `cut` where not all was sent that the head had promised";
 }
 

@@ -71,6 +71,15 @@ pub(super) fn early(
         Named::ServerProtocol => value(told.head.map_or(b"", protocol), out),
         Named::Status => write_number(told.summary.status.code().into(), out),
         Named::RequestLength => write_number(told.head.map_or(told.unparsed.len(), |head| head.len) as u64, out),
+        Named::Scheme => value(if told.tls.is_some() { b"https" } else { b"http" }, out),
+        Named::SslProtocol => value(told.tls.map_or("", |tls| tls.version.name()).as_bytes(), out),
+        Named::SslCipher => value(told.tls.map_or("", |tls| tls.cipher).as_bytes(), out),
+        Named::SslServerName => {
+            value(told.tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or("").as_bytes(), out);
+        }
+        Named::SslSessionReused => {
+            value(told.tls.map_or("", |tls| if tls.is_resumed { "r" } else { "." }).as_bytes(), out);
+        }
         Named::Host => write_host(told.head, escape, out),
         Named::ServerName => value(server_name.as_bytes(), out),
         Named::Listener => write_number(told.listener.into(), out),

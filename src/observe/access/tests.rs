@@ -47,6 +47,7 @@ fn told<'a>(head: Option<&'a RequestHead<'a>>, unparsed: &'a [u8], summary: &'a 
         connection: 7,
         connection_requests: 3,
         request_id: Cell::new(None),
+        tls: None,
     }
 }
 

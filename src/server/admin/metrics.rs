@@ -6,7 +6,7 @@
 //! Invariant: a family has one HELP and one TYPE line, and its samples follow at once; it is named also while it has none.
 
 use super::Scene;
-use crate::counters::{self, Closed, Counters, Histogram, METHODS, Refused, State};
+use crate::counters::{self, Closed, Counters, HandshakeFailure, HandshakeKind, Histogram, METHODS, Refused, State};
 use crate::observe::journal;
 use std::fmt::Write;
 use std::time::UNIX_EPOCH;
@@ -33,6 +33,8 @@ enum Source {
     Gauge(fn(&Counters) -> f64),
     /// Counts of each worker, told apart by a label.
     CountBy(&'static str, fn(&Counters, Tell<'_>)),
+    /// Counts of each worker, told apart by two labels.
+    CountByTwo([&'static str; 2], fn(&Counters, &mut dyn FnMut([&str; 2], u64))),
     /// Gauges of each worker, told apart by a label.
     GaugeBy(&'static str, fn(&Counters, Tell<'_>)),
     /// Durations of each worker.
@@ -47,7 +49,9 @@ enum Source {
     Info(&'static str, &'static str),
 }
 
-use Source::{Count, CountBy, Durations, Gauge, GaugeBy, Info, ProcessCount, ProcessCountBy, ProcessGauge, Seconds};
+use Source::{
+    Count, CountBy, CountByTwo, Durations, Gauge, GaugeBy, Info, ProcessCount, ProcessCountBy, ProcessGauge, Seconds,
+};
 
 const fn family(name: &'static str, help: &'static str, source: Source) -> Family {
     Family { name, help, source }
@@ -161,6 +165,22 @@ pub const FAMILIES: &[Family] = &[
         "otus_httpd_slow_peers_cut_total",
         "Connections that were closed because their client sent or took less than the least rate.",
         Count(|c| c.slow_peers_cut.get()),
+    ),
+    family(
+        "otus_httpd_tls_handshakes_total",
+        "TLS handshakes that were finished, by version, and whether an earlier session was taken up again.",
+        CountByTwo(["version", "kind"], |counters, tell| {
+            HandshakeKind::ALL.iter().for_each(|(kind, words)| tell(*words, counters.handshakes(*kind).get()));
+        }),
+    ),
+    family(
+        "otus_httpd_tls_handshakes_failed_total",
+        "TLS handshakes that were not finished, by reason.",
+        CountBy("reason", |counters, tell| {
+            HandshakeFailure::ALL
+                .iter()
+                .for_each(|(failure, word)| tell(word, counters.handshakes_failed(*failure).get()));
+        }),
     ),
     family("otus_httpd_cache_hits_total", "Look-ups whose file was in memory.", Count(|c| c.cache_hits.get())),
     family("otus_httpd_cache_misses_total", "Look-ups that opened a file.", Count(|c| c.cache_misses.get())),
@@ -277,6 +297,16 @@ pub(super) fn write(scene: &Scene) -> String {
                     });
                 }
             }
+            CountByTwo([first, second], read) => {
+                for (index, counters) in workers.iter().enumerate() {
+                    read(counters, &mut |[one, other], value| {
+                        let _ = writeln!(
+                            text,
+                            "{name}{{worker=\"{index}\",{first}=\"{one}\",{second}=\"{other}\"}} {value}"
+                        );
+                    });
+                }
+            }
             Durations(read) => {
                 for (index, counters) in workers.iter().enumerate() {
                     durations(&mut text, name, index, read(counters));
@@ -320,7 +350,7 @@ impl Family {
     /// What Prometheus calls its type.
     fn kind(&self) -> &'static str {
         match self.source {
-            Count(_) | Seconds(_) | CountBy(..) | ProcessCount(_) | ProcessCountBy(..) => "counter",
+            Count(_) | Seconds(_) | CountBy(..) | CountByTwo(..) | ProcessCount(_) | ProcessCountBy(..) => "counter",
             Gauge(_) | GaugeBy(..) | ProcessGauge(_) | Info(..) => "gauge",
             Durations(_) => "histogram",
         }
@@ -331,6 +361,7 @@ impl Family {
         match self.source {
             Count(_) | Seconds(_) | Gauge(_) => vec!["worker"],
             CountBy(label, _) | GaugeBy(label, _) => vec!["worker", label],
+            CountByTwo([first, second], _) => vec!["worker", first, second],
             Durations(_) => vec!["worker", "le"],
             ProcessCount(_) | ProcessGauge(_) => Vec::new(),
             ProcessCountBy(label, _) | Info(label, _) => vec![label],

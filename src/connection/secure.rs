@@ -1,0 +1,174 @@
+//! The TLS handshake of a connection, before anything else is said on it.
+//!
+//! Order: the rate of its client · the first byte shows whether it is TLS at all · the ClientHello, by which the terms are chosen · the rest,
+//! step by step, each in its turn ([`Shard::handshakes`](crate::shard::Shard)), for one step takes as long as many small requests ·
+//! what came of it.
+//!
+//! Invariant: nothing is computed for a client that comes too often, or does not speak TLS; and whoever is refused by an alert sees it.
+
+use super::Door;
+use super::close::{self, Close};
+use super::inbox::{Fill, Inbox};
+use super::outbox::Outbox;
+use super::roster::{Phase, Place};
+use super::tell;
+use crate::counters::{self, HandshakeFailure, HandshakeKind};
+use crate::exchange;
+use crate::shard::{Peer, Shard};
+use crate::socket::Stream;
+use crate::tls::session::{Broken, Fault, Opening, Session, Version};
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+
+/// The type of a record that holds a handshake (RFC 8446 §5.1): what a ClientHello begins with.
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// Makes the connection one with TLS, and notes its terms.
+pub(super) async fn establish(
+    stream: &mut Stream,
+    door: Door,
+    peer: &mut Peer,
+    shard: &Rc<Shard>,
+    place: &Place,
+    inbox: &mut Inbox,
+) -> Result<(), Close> {
+    debug_assert!(door.is_tls);
+    let outcome = attempt(stream, peer, shard, place, inbox).await;
+    let failure = match &outcome {
+        Ok(()) => return outcome,
+        Err(Close::Handshake(failure)) => *failure,
+        Err(Close::Interrupted(super::roster::Interrupt::TimedOut(Phase::Handshake))) => HandshakeFailure::TimedOut,
+        // Who has not said a word has not begun one.
+        Err(_) if place.phase() != Phase::Handshake => return outcome,
+        Err(_) => HandshakeFailure::ByPeer,
+    };
+    counters::here().handshakes_failed(failure).add(1);
+    outcome
+}
+
+async fn attempt(
+    stream: &mut Stream,
+    peer: &mut Peer,
+    shard: &Rc<Shard>,
+    place: &Place,
+    inbox: &mut Inbox,
+) -> Result<(), Close> {
+    let served = shard.served(peer.listener);
+    if let Some(limit) = &served.service.handshake_limit {
+        if peer.address.is_some_and(|address| !is_our_own(address) && limit.admit(address).is_err()) {
+            return Err(Close::Handshake(HandshakeFailure::Limited));
+        }
+    }
+    if inbox.unread().is_empty() && inbox.fill(stream, shard, place).await? == Fill::End {
+        return Err(Close::ByPeer);
+    }
+    place.begin(Phase::Handshake);
+    match inbox.unread()[0] {
+        HANDSHAKE_RECORD => {}
+        // A method begins so.
+        b'A'..=b'Z' => {
+            say_that_it_is_tls(stream, peer, shard, place, inbox).await?;
+            return Err(Close::Handshake(HandshakeFailure::PlainHttp));
+        }
+        _ => return Err(Close::Handshake(HandshakeFailure::Protocol)),
+    }
+    let Some(listener) = served.tls().cloned() else {
+        // A reload has made another sort of listener of it.
+        return Err(Close::Handshake(HandshakeFailure::Protocol));
+    };
+    drop(served.service);
+    let mut opening = Opening::default();
+    let session = loop {
+        let opened = {
+            let _turn = shard.handshakes.turn().await;
+            // Asked for when the ClientHello is there: the certificate may have been renewed a moment ago.
+            opening.take_in(inbox.unread(), &listener.terms())
+        };
+        inbox.consume(inbox.unread().len());
+        match opened {
+            Ok(Some(session)) => break session,
+            Ok(None) => {}
+            Err(broken) => return Err(refuse(stream, shard, place, &broken).await),
+        }
+        if inbox.fill(stream, shard, place).await? == Fill::End {
+            return Err(Close::ByPeer);
+        }
+    };
+    inbox.give_back(&shard.buffers);
+    stream.secure(session);
+    loop {
+        place.guard(poll_fn(|cx| stream.poll_give_out(cx))).await??;
+        if stream.session().is_none_or(|session| !session.is_handshaking()) {
+            break;
+        }
+        if place.guard(poll_fn(|cx| stream.poll_take_in(cx))).await?? == 0 {
+            return Err(Close::ByPeer);
+        }
+        let processed = {
+            let _turn = shard.handshakes.turn().await;
+            stream.process()
+        };
+        if let Err(broken) = processed {
+            return Err(refuse(stream, shard, place, &broken).await);
+        }
+    }
+    if let Some(facts) = stream.session().and_then(Session::settle_facts) {
+        let kind = match (facts.version, facts.is_resumed) {
+            (Version::Tls12, false) => HandshakeKind::Full12,
+            (Version::Tls12, true) => HandshakeKind::Resumed12,
+            (Version::Tls13, false) => HandshakeKind::Full13,
+            (Version::Tls13, true) => HandshakeKind::Resumed13,
+        };
+        counters::here().handshakes(kind).add(1);
+        peer.secured = Some(facts.terms);
+        place.note_tls(facts);
+    }
+    // Its first request has the time that one has on a connection without TLS.
+    place.begin(Phase::Fresh);
+    place.note_request();
+    Ok(())
+}
+
+/// This machine's own programs may come as often as they like: a proxy on it speaks for everybody.
+fn is_our_own(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Has the alert arrive, and gives why the connection ends.
+async fn refuse(stream: &mut Stream, shard: &Rc<Shard>, place: &Place, broken: &Broken) -> Close {
+    let failure = match broken.fault {
+        Fault::NoCertificate => HandshakeFailure::NoCertificate,
+        Fault::ByPeer => HandshakeFailure::ByPeer,
+        Fault::Protocol => HandshakeFailure::Protocol,
+    };
+    tracing::debug!(client = ?stream.peer(), reason = failure.word(), "the TLS handshake failed: {broken}");
+    // Where there is a session, the alert has left with it.
+    if !broken.alert.is_empty() {
+        // Who is gone already needs none; and what a fresh socket does not take is not worth a wait.
+        let _ = stream.send_now([&broken.alert, &[]]);
+    }
+    if failure != HandshakeFailure::ByPeer {
+        // Whatever ends this is less than what ended the handshake.
+        let _ = pin!(close::linger(stream, shard, place)).await;
+    }
+    Close::Handshake(failure)
+}
+
+/// Answers a request that came without TLS; what went wrong can be read then, and not only guessed.
+async fn say_that_it_is_tls(
+    stream: &mut Stream,
+    peer: &Peer,
+    shard: &Rc<Shard>,
+    place: &Place,
+    inbox: &mut Inbox,
+) -> Result<(), Close> {
+    let mut outbox = Outbox::default();
+    let answer = exchange::say_that_it_is_tls(shard, peer, outbox.buffer(&shard.buffers));
+    tell(None, answer, peer, place, inbox, &outbox);
+    let flushed = outbox.flush(stream, place).await;
+    outbox.give_back(&shard.buffers);
+    flushed?;
+    close::linger(stream, shard, place).await
+}
