@@ -14,7 +14,7 @@
 use divan::AllocProfiler;
 use divan::counter::ItemsCount;
 use futures_lite::future::poll_once;
-use otus_httpd::exchange::{self, Outgoing};
+use otus_httpd::exchange::{self, HeadForm, Outgoing};
 use otus_httpd::http::request::{HeadLimits, Parse, parse};
 use otus_httpd::shard::{Options, Peer, Shard, Trusted};
 use otus_httpd::site::policy::PolicyKeys;
@@ -136,7 +136,7 @@ async fn warm(shard: &Shard, case: &Case) {
     for _ in 0..20 {
         out.clear();
         let Ok(Parse::Complete(head)) = parse(&bytes, &LIMITS) else { panic!("{}: a valid head", case.name) };
-        let answer = exchange::answer(shard, &PEER, &head, &mut out).await;
+        let answer = exchange::answer(shard, &PEER, &head, HeadForm::Text, &mut out).await;
         assert!(out.starts_with(format!("HTTP/1.1 {} ", case.status).as_bytes()), "{}", out.escape_ascii());
         assert!(matches!(answer.content, Outgoing::Nothing | Outgoing::Piece(_)), "{}", case.name);
     }
@@ -148,7 +148,7 @@ const PEER: Peer = Peer { listener: 0, address: None, secured: None };
 fn respond(shard: &Shard, bytes: &[u8], out: &mut Vec<u8>) {
     out.clear();
     let Ok(Parse::Complete(head)) = parse(black_box(bytes), &LIMITS) else { unreachable!("it was parsed before") };
-    let answer = pin!(exchange::answer(shard, &PEER, &head, out));
+    let answer = pin!(exchange::answer(shard, &PEER, &head, HeadForm::Text, out));
     let answer = futures_lite::future::block_on(poll_once(answer));
     black_box(answer.expect("what is in memory is answered at once"));
 }

@@ -5,6 +5,15 @@
 //!
 //! Invariant: when the status line is written, the file is open and its length is known.
 
+mod form;
+mod outgoing;
+
+pub use form::HeadForm;
+pub use outgoing::{COPIED_BYTES_MAX, Outgoing, Paced, Piece};
+
+use form::Written;
+use outgoing::{paced, piece, whole};
+
 use crate::counters;
 use crate::defence::pace::Rate;
 use crate::defence::requests::RequestLimit;
@@ -13,24 +22,20 @@ use crate::http::framing::{Expectation, Persistence};
 use crate::http::method::Method;
 use crate::http::multipart;
 use crate::http::range::ByteRange;
-use crate::http::request::{BadRequest, RequestHead};
+use crate::http::request::{BadRequest, RequestHead, Version};
 use crate::http::respond::{self, Context, Now, SiteFields};
 use crate::http::response::{Content, Response, Vary};
 use crate::http::status::Status;
 use crate::http::target::{RequestTarget, SitePath};
 use crate::observe::access::Logs;
-use crate::observe::exchanged::{CacheStatus, Summary, Unfinished};
+use crate::observe::exchanged::{CacheStatus, Summary};
 use crate::shard::{Peer, Shard};
 use crate::site::policy::Policy;
-use crate::site::{Asked, Body, Located, Moment, Representation, Site, page};
-use crate::storage::file::OpenFile;
+use crate::site::{Asked, Located, Moment, Representation, Site, page};
 use crate::storage::refusal::Refusal;
-use crate::storage::shared::SharedContent;
 use std::borrow::Cow;
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// What is still to be done for an answer whose head is written.
 #[derive(Debug)]
@@ -43,84 +48,35 @@ pub struct Answer {
     pub summary: Summary,
 }
 
-/// Content up to this is copied behind its head: a copy of a few KiB costs less than a second
-/// system call, and lets pipelined answers leave together.
-pub const COPIED_BYTES_MAX: usize = 16 * 1024;
-
-/// Content that follows a head.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// None, or it went with the head.
-    Nothing,
-    /// One run of bytes.
-    Piece(Piece),
-    /// Several, in order.
-    Pieces(Vec<Piece>),
-    /// Content whose end is to be told of. Apart from its connection's state, which is in memory as long as it is idle.
-    Followed(Box<(Outgoing, Unfinished)>),
-    /// What is to be sent no faster than at a rate. Boxed: few answers are, and all would carry it.
-    Paced(Box<Paced>),
-}
-
-/// Content, and how fast it may be sent.
-#[derive(Debug)]
-pub struct Paced {
-    /// How fast.
-    pub rate: Rate,
-    /// What.
-    pub pieces: Vec<Piece>,
-}
-
-impl Outgoing {
-    /// Whether it is as good as sent with the head: it is small, and in memory. Without a descriptor to spare, a core holds
-    /// what is large too; and a listing may be.
-    pub fn leaves_with_head(&self) -> bool {
-        match self {
-            Outgoing::Nothing => true,
-            Outgoing::Piece(Piece::Text(text)) => text.len() <= COPIED_BYTES_MAX,
-            Outgoing::Piece(Piece::Held(_, range)) => range.len() <= COPIED_BYTES_MAX,
-            // So small a part of shared content is copied behind the head, as that of a core's own is.
-            Outgoing::Piece(Piece::Shared(_, range)) => range.end - range.start <= COPIED_BYTES_MAX as u64,
-            _ => false,
-        }
-    }
-}
-
-/// A run of bytes to send; it is not empty.
-#[derive(Debug)]
-pub enum Piece {
-    /// Made for this answer.
-    Text(Vec<u8>),
-    /// In memory, shared with the cache.
-    Held(Rc<[u8]>, Range<usize>),
-    /// In memory, shared with the other cores.
-    Shared(Arc<SharedContent>, Range<u64>),
-    /// On disk.
-    File(Rc<OpenFile>, Range<u64>),
-}
-
-/// Answers one request, appending the head to `out`.
-pub async fn answer(shard: &Shard, peer: &Peer, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Answer {
+/// Answers one request, appending the head to `out`. The head is written without a wait in front of the end.
+pub async fn answer(
+    shard: &Shard,
+    peer: &Peer,
+    head: &RequestHead<'_>,
+    form: HeadForm<'_>,
+    out: &mut Vec<u8>,
+) -> Answer {
     let now = shard.clock.now();
     let served = shard.served(peer.listener);
     let is_last = shard.draining.get() || served.is_gone;
     let persistence = if is_last { Persistence::Close } else { head.persistence };
-    let mut exchange = Exchange { shard, head, now: &now, persistence };
+    let mut exchange = Exchange { shard, head, now: &now, persistence, form };
     let (target, path) = match parse_target(head.target) {
         Ok(parsed) => parsed,
         // Whatever the target of a method that does nothing here; `OPTIONS *` and `CONNECT host:port` have none that is a
         // path.
         Err(_) if !matches!(head.method, Method::Get | Method::Head) => {
             let response = respond::method_not_allowed(head, page::of);
-            let answer = exchange.finish(None, response, Source::None, out);
-            return answer.to(shard, peer, Some(head));
+            return exchange.finish_nowhere(peer, response, out);
         }
         Err(bad) => {
             tracing::debug!(status = bad.status().code(), reason = "bad_target", "refused: {bad}");
-            exchange.persistence = Persistence::Close;
+            // In HTTP/2 other requests of the connection have nothing to do with this one.
+            if head.version != Version::Http2 {
+                exchange.persistence = Persistence::Close;
+            }
             let response = respond::refusal(head, bad.status(), page::of);
-            let answer = exchange.finish(None, response, Source::None, out);
-            return answer.to(shard, peer, Some(head));
+            return exchange.finish_nowhere(peer, response, out);
         }
     };
     let authority = target.authority.or_else(|| host(head));
@@ -139,61 +95,76 @@ pub async fn answer(shard: &Shard, peer: &Peer, head: &RequestHead<'_>, out: &mu
     answer
 }
 
-/// Answers bytes that are no request; the connection closes behind it.
-pub fn refuse(shard: &Shard, peer: &Peer, bad: BadRequest, out: &mut Vec<u8>) -> Answer {
+/// Answers bytes that are no request; the connection closes behind it, or the stream. Where it is one of HTTP/2, and the
+/// method was HEAD, the caller leaves out the content.
+pub fn refuse(shard: &Shard, peer: &Peer, bad: BadRequest, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {
     tracing::debug!(status = bad.status().code(), client = ?peer.address, reason = "bad_request", "refused: {bad}");
-    close_with(shard, peer, bad.status(), out)
+    close_with(shard, peer, bad.status(), form, out)
 }
 
 /// Tells a client whose head did not come in time.
-pub fn time_out(shard: &Shard, peer: &Peer, out: &mut Vec<u8>) -> Answer {
+pub fn time_out(shard: &Shard, peer: &Peer, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {
     tracing::debug!(client = ?peer.address, reason = "head_timeout", "refused: the request head did not come in time");
-    close_with(shard, peer, Status::REQUEST_TIMEOUT, out)
+    close_with(shard, peer, Status::REQUEST_TIMEOUT, form, out)
 }
 
 /// Tells a connection that it is not served.
-pub fn turn_away(shard: &Shard, peer: &Peer, status: Status, out: &mut Vec<u8>) -> Answer {
-    close_behind(shard, peer, &respond::not_now(status, page::of), out)
+pub fn turn_away(shard: &Shard, peer: &Peer, status: Status, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {
+    close_behind(shard, peer, &respond::not_now(status, page::of), form, out)
 }
 
 /// Tells a client that speaks without TLS where it is spoken.
 pub fn say_that_it_is_tls(shard: &Shard, peer: &Peer, out: &mut Vec<u8>) -> Answer {
-    close_behind(shard, peer, &respond::bad_request(Status::BAD_REQUEST, |_, format| page::https_only(format)), out)
+    close_behind(
+        shard,
+        peer,
+        &respond::bad_request(Status::BAD_REQUEST, |_, format| page::https_only(format)),
+        HeadForm::Text,
+        out,
+    )
 }
 
-fn close_with(shard: &Shard, peer: &Peer, status: Status, out: &mut Vec<u8>) -> Answer {
-    close_behind(shard, peer, &respond::bad_request(status, page::of), out)
+fn close_with(shard: &Shard, peer: &Peer, status: Status, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {
+    close_behind(shard, peer, &respond::bad_request(status, page::of), form, out)
 }
 
-fn close_behind(shard: &Shard, peer: &Peer, response: &Response<'_>, out: &mut Vec<u8>) -> Answer {
-    let head_start = out.len();
-    response.encode(&shard.clock.now().text, Persistence::Close, out);
-    let summary = summary(None, CacheStatus::None, response, out.len() - head_start);
-    Answer { content: Outgoing::Nothing, persistence: Persistence::Close, summary }.to(shard, peer, None)
+fn close_behind(shard: &Shard, peer: &Peer, response: &Response<'_>, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {
+    let date = shard.clock.now().text;
+    let written = form.write(response, &date, Persistence::Close, out);
+    let summary = summary(None, CacheStatus::None, response, &written);
+    let answer = Answer { content: written.content(), persistence: Persistence::Close, summary };
+    answer.to(shard, peer, None, |logs| form.fields_text(logs, response, &date))
 }
 
 impl Answer {
     /// Notes whom an answer is for that no place of a site gave: it is logged as the site's general policy says.
-    fn to(mut self, shard: &Shard, peer: &Peer, head: Option<&RequestHead<'_>>) -> Answer {
+    fn to(
+        mut self,
+        shard: &Shard,
+        peer: &Peer,
+        head: Option<&RequestHead<'_>>,
+        fields_text: impl FnOnce(Option<&Rc<Logs>>) -> Option<Box<[u8]>>,
+    ) -> Answer {
         let served = shard.served(peer.listener);
         self.summary.logs.clone_from(&served.site(head.and_then(host)).general_policy().logs);
+        self.summary.fields_text = fields_text(self.summary.logs.as_ref());
         self.summary.client = head.map_or(peer.address, |head| served.service.client(peer, &head.fields));
         self
     }
 }
 
-/// What there is to tell of an answer whose head, and fixed text, take `written` bytes.
-fn summary(logs: Option<Rc<Logs>>, cache_status: CacheStatus, response: &Response<'_>, written: usize) -> Summary {
-    let text_bytes = if let Content::Text(text) = &response.content { text.len() } else { 0 };
+/// What there is to tell of an answer whose head was written.
+fn summary(logs: Option<Rc<Logs>>, cache_status: CacheStatus, response: &Response<'_>, written: &Written) -> Summary {
     Summary {
         // Noted by whoever knows.
         client: None,
         status: response.status,
-        head_bytes: u32::try_from(written - text_bytes).unwrap_or(u32::MAX),
-        written_bytes: u32::try_from(written).unwrap_or(u32::MAX),
+        head_bytes: u32::try_from(written.head_bytes).unwrap_or(u32::MAX),
+        written_bytes: u32::try_from(written.bytes).unwrap_or(u32::MAX),
         content_bytes: response.content_bytes(),
         cache_status,
         logs,
+        fields_text: None,
     }
 }
 
@@ -232,6 +203,7 @@ struct Exchange<'a> {
     head: &'a RequestHead<'a>,
     now: &'a Now,
     persistence: Persistence,
+    form: HeadForm<'a>,
 }
 
 impl Exchange<'_> {
@@ -345,10 +317,16 @@ impl Exchange<'_> {
         answer
     }
 
+    /// An answer that no place of a site gives.
+    fn finish_nowhere(&self, peer: &Peer, response: Response<'_>, out: &mut Vec<u8>) -> Answer {
+        let written = self.form.write(&response, &self.now.text, self.persistence, out);
+        let summary = summary(None, CacheStatus::None, &response, &written);
+        let answer = Answer { content: written.content(), persistence: self.persistence, summary };
+        answer.to(self.shard, peer, Some(self.head), |logs| self.form.fields_text(logs, &response, &self.now.text))
+    }
+
     fn finish(&self, logs: Option<Rc<Logs>>, response: Response<'_>, source: Source<'_>, out: &mut Vec<u8>) -> Answer {
-        let head_start = out.len();
-        response.encode(&self.now.text, self.persistence, out);
-        let written = out.len() - head_start;
+        let written = self.form.write(&response, &self.now.text, self.persistence, out);
         let cache_status = match &source {
             Source::Representation(representation) if representation.take_novelty() => CacheStatus::Miss,
             Source::Representation(_) => CacheStatus::Hit,
@@ -361,10 +339,12 @@ impl Exchange<'_> {
             }
             (Content::Parts(ranges), Source::Representation(representation)) => self.pieces(representation, ranges),
             (Content::Generated, Source::Text(text)) if !text.is_empty() => Outgoing::Piece(Piece::Text(text.to_vec())),
-            // A fixed text went with the head; the others have none.
-            _ => Outgoing::Nothing,
+            // A fixed text, if it did not go with the head; the others have none.
+            _ => written.content(),
         };
-        Answer { content, persistence: self.persistence, summary: summary(logs, cache_status, &response, written) }
+        let mut summary = summary(logs, cache_status, &response, &written);
+        summary.fields_text = self.form.fields_text(summary.logs.as_ref(), &response, &self.now.text);
+        Answer { content, persistence: self.persistence, summary }
     }
 
     /// The parts of a representation, each behind its own head.
@@ -395,16 +375,6 @@ fn over(limit: &RequestLimit, asked: &Asked<'_>) -> Option<u32> {
     Some(seconds)
 }
 
-/// The same content, to be sent at a rate.
-fn paced(content: Outgoing, rate: Rate) -> Outgoing {
-    let pieces = match content {
-        Outgoing::Piece(piece) => vec![piece],
-        Outgoing::Pieces(pieces) => pieces,
-        other => return other,
-    };
-    Outgoing::Paced(Box::new(Paced { rate, pieces }))
-}
-
 /// What the site says beside an answer. What was found may lie elsewhere than at the asked path, and has the fields
 /// of its own place, also where it comes to an error.
 fn fields_of<'a>(policy: &'a Policy, asked: &Asked<'_>, located: &'a Located) -> Cow<'a, SiteFields> {
@@ -412,41 +382,5 @@ fn fields_of<'a>(policy: &'a Policy, asked: &Asked<'_>, located: &'a Located) ->
         Located::Representation(representation) => Cow::Borrowed(&representation.fields),
         Located::Listing(listed) => Cow::Borrowed(&listed.fields),
         _ => policy.fields_alone(asked.path),
-    }
-}
-
-fn whole(representation: &Representation) -> Outgoing {
-    // The empty file has no piece to send.
-    let range = ByteRange::new(0, representation.metadata.complete_length);
-    range.map_or(Outgoing::Nothing, |range| Outgoing::Piece(piece(representation, range)))
-}
-
-fn piece(representation: &Representation, range: ByteRange) -> Piece {
-    match &representation.body {
-        Body::Held(bytes) => {
-            let index = |position| usize::try_from(position).expect("the range lies inside bytes that are in memory");
-            Piece::Held(bytes.clone(), index(range.start())..index(range.end()))
-        }
-        Body::Shared(content) => Piece::Shared(content.clone(), range.start()..range.end()),
-        Body::File(file) => Piece::File(file.clone(), range.start()..range.end()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_large_does_not_leave_with_its_head() {
-        let held = |length: usize| Piece::Held(Rc::from(vec![0; 4 * COPIED_BYTES_MAX]), 5..5 + length);
-        let text = |length: usize| Piece::Text(vec![0; length]);
-        for (piece, leaves) in [
-            (held(COPIED_BYTES_MAX), true),
-            (held(COPIED_BYTES_MAX + 1), false),
-            (text(COPIED_BYTES_MAX), true),
-            (text(COPIED_BYTES_MAX + 1), false),
-        ] {
-            assert_eq!(Outgoing::Piece(piece).leaves_with_head(), leaves);
-        }
     }
 }

@@ -9,7 +9,7 @@
 
 use crate::harness::Site;
 use crate::harness::site::set_modified;
-use otus_httpd::exchange::{self, Outgoing};
+use otus_httpd::exchange::{self, HeadForm, Outgoing};
 use otus_httpd::http::request::{HeadLimits, Parse, parse};
 use otus_httpd::observe::access::escape::Escape;
 use otus_httpd::observe::access::template::Template;
@@ -113,7 +113,7 @@ fn an_answer_from_memory_allocates_nothing() {
                 out.clear();
                 let Ok(Parse::Complete(head)) = parse(bytes.as_bytes(), &LIMITS) else { panic!("{bytes}") };
                 let before = REQUESTS.get();
-                let answer = exchange::answer(&shard, &peer, &head, &mut out).await;
+                let answer = exchange::answer(&shard, &peer, &head, HeadForm::Text, &mut out).await;
                 let told = Told {
                     head: Some(&head),
                     unparsed: b"",

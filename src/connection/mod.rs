@@ -23,7 +23,7 @@ mod watch;
 pub use turned_away::{refuse_at_once, refuse_gently};
 
 use crate::counters::{self, Closed};
-use crate::exchange::{self, Answer, Outgoing, Piece};
+use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
 use crate::http::request::{self, BadRequest, Parse, RequestHead};
 use crate::observe::exchanged::{self, Told, Unfinished};
@@ -137,14 +137,15 @@ async fn converse(
                     head.persistence = Persistence::Close;
                 }
                 let answer = {
-                    let answering = pin!(exchange::answer(shard, &peer, &head, outbox.buffer(&shard.buffers)));
+                    let answering =
+                        pin!(exchange::answer(shard, &peer, &head, HeadForm::Text, outbox.buffer(&shard.buffers)));
                     place.guard(answering).await?
                 };
                 let (content, persistence) = tell(Some(&head), answer, &peer, place, inbox, outbox);
                 (content, persistence, narrow(head.len), head.content)
             }
             Err(bad) => {
-                let answer = exchange::refuse(shard, &peer, bad, outbox.buffer(&shard.buffers));
+                let answer = exchange::refuse(shard, &peer, bad, HeadForm::Text, outbox.buffer(&shard.buffers));
                 let (content, persistence) = tell(None, answer, &peer, place, inbox, outbox);
                 (content, persistence, narrow(inbox.unread().len()), RequestContent::Present)
             }
@@ -221,7 +222,7 @@ async fn await_head(
 /// Answers 408. Apart from its caller, so that connections do not carry the answer.
 fn tell_time_out(peer: &Peer, shard: &Shard, place: &Place, inbox: &Inbox, outbox: &mut Outbox) {
     counters::here().slow_peers_cut.add(1);
-    let answer = exchange::time_out(shard, peer, outbox.buffer(&shard.buffers));
+    let answer = exchange::time_out(shard, peer, HeadForm::Text, outbox.buffer(&shard.buffers));
     tell(None, answer, peer, place, inbox, outbox);
 }
 
@@ -313,6 +314,7 @@ async fn send_content(
 ) -> Result<(), Close> {
     match content {
         Outgoing::Nothing => Ok(()),
+        Outgoing::Fixed(text) => outbox.send(stream, place, text.as_bytes()).await,
         // Boxed, as below: idle connections would carry its state.
         Outgoing::Followed(both) => Box::pin(send_and_tell(stream, shard, place, outbox, both)).await,
         Outgoing::Piece(piece) => send_piece(stream, shard, place, outbox, piece).await,

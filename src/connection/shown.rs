@@ -109,6 +109,7 @@ mod tests {
             content_bytes: 900,
             cache_status: CacheStatus::None,
             logs: None,
+            fields_text: None,
         };
         let shown = Shown::new(&head, &summary, Instant::now(), 50);
         let transfer = shown.transfer(350);

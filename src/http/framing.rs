@@ -78,6 +78,8 @@ pub(super) fn persistence(fields: &Fields<'_>, version: Version, content: Reques
     let persists = match version {
         Version::Http11 => !option(b"close"),
         Version::Http10 => !option(b"close") && option(b"keep-alive"),
+        // RFC 9113 §8.2.2: requests say nothing of the connection.
+        Version::Http2 => return Persistence::KeepAlive,
     };
     if persists && content == RequestContent::Absent { Persistence::KeepAlive } else { Persistence::Close }
 }

@@ -3,7 +3,8 @@
 use super::fields::{FieldName, Fields};
 use super::request::{BadRequest, Version};
 
-/// RFC 9112 §3.2: exactly one valid Host in 1.1, at most one in 1.0.
+/// RFC 9112 §3.2: exactly one valid Host in 1.1, at most one in 1.0. In HTTP/2 the target's authority stands for it, and
+/// may be absent too (RFC 9113 §8.3.1).
 pub(super) fn check(fields: &Fields<'_>, version: Version) -> Result<(), BadRequest> {
     if !fields.has(FieldName::Host) {
         return if version == Version::Http11 { Err(BadRequest::HostMissing) } else { Ok(()) };

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`request`] parses a head (with [`host`] and [`framing`]), [`target`] turns its target into a path,
 //! [`respond`] decides the answer from the head and the facts of the selected representation
-//! (with [`precondition`] and [`range`]), [`response`] writes the answer's head, [`multipart`] the
+//! (with [`precondition`] and [`range`]), [`response`] writes the answer's head through a [`writer`], [`multipart`] the
 //! heads of several parts. [`coding`] and [`accept`] choose among the forms of one answer.
 //! [`proxy_header`] and [`forwarded`] tell who is behind a proxy.
 //!
@@ -28,3 +28,4 @@ pub mod response;
 pub mod status;
 pub mod target;
 pub mod validator;
+pub mod writer;

@@ -5,6 +5,7 @@
 
 use super::range::ByteRange;
 use super::response::{ContentRange, write_content_range};
+use super::writer::TextWriter;
 
 /// What separates the parts: as good as certain not to occur in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub fn write_part_head(
     out.extend_from_slice(b"\r\nContent-Type: ");
     out.extend_from_slice(media_type.as_bytes());
     out.extend_from_slice(b"\r\n");
-    write_content_range(ContentRange::Part { range, complete_length }, out);
+    write_content_range(ContentRange::Part { range, complete_length }, &mut TextWriter(out));
     out.extend_from_slice(b"\r\n");
 }
 

@@ -1,4 +1,4 @@
-//! The description of an answer, and its head as bytes (RFC 9112 §4–§5).
+//! The description of an answer, and the fields of its head in their order (RFC 9110 §6, RFC 9112 §4–§5).
 //!
 //! Invariant: a [`Response`] says which bytes are content and never holds them, but for the short
 //! fixed texts; its Content-Length is known before the status line is written.
@@ -9,6 +9,7 @@ use super::method::Method;
 use super::range::ByteRange;
 use super::status::Status;
 use super::validator::EntityTag;
+use super::writer::{AnswerField, FieldWriter, TextWriter};
 
 /// What `Server` says. No version: it would help an attacker more than an administrator.
 pub const SERVER: &str = "otus-httpd";
@@ -194,134 +195,157 @@ impl Response<'_> {
         }
     }
 
-    /// Appends the head to `out`, and the content where it is a text. `date` is the moment of the
-    /// answer; `persistence` what `Connection` says.
+    /// Appends the head as text to `out`, and the content where it is a fixed text. `date` is the moment of the answer;
+    /// `persistence` what `Connection` says.
     pub fn encode(&self, date: &DateText, persistence: Persistence, out: &mut Vec<u8>) {
-        let fields = &self.fields;
-        let omitted = fields.omitted;
-        out.extend_from_slice(self.status.line());
-        if !omitted.has(Omitted::SERVER) {
-            line(out, "Server", SERVER.as_bytes());
-        }
-        line(out, "Date", date.as_bytes());
-        if let Some(value) = fields.content_type {
-            line(out, "Content-Type", value.as_bytes());
-        }
-        if let Some(value) = fields.content_encoding {
-            line(out, "Content-Encoding", value.as_bytes());
-        }
-        if let Some(length) = fields.content_length {
-            number_line(out, "Content-Length", length);
-        }
-        if let Some(value) = fields.content_range {
-            write_content_range(value, out);
-        }
-        if let (Some(value), false) = (fields.last_modified, omitted.has(Omitted::LAST_MODIFIED)) {
-            line(out, "Last-Modified", value.as_bytes());
-        }
-        if let (Some(value), false) = (fields.entity_tag, omitted.has(Omitted::ETAG)) {
-            line(out, "ETag", value.as_bytes());
-        }
-        if let (Some(value), false) = (fields.accept_ranges, omitted.has(Omitted::ACCEPT_RANGES)) {
-            line(out, "Accept-Ranges", value.as_bytes());
-        }
-        if let (Some(value), false) = (fields.cache_control, omitted.has(Omitted::CACHE_CONTROL)) {
-            line(out, "Cache-Control", value.as_bytes());
-        }
-        if let (Some(value), false) = (fields.expires, omitted.has(Omitted::EXPIRES)) {
-            line(out, "Expires", value.as_bytes());
-        }
-        if fields.vary != Vary::default() {
-            write_vary(fields.vary, out);
-        }
-        if let Some(value) = fields.location {
-            line(out, "Location", value.as_bytes());
-        }
-        if let Some(value) = fields.allow {
-            line(out, "Allow", value.as_bytes());
-        }
-        if let Some(seconds) = fields.retry_after_seconds {
-            number_line(out, "Retry-After", u64::from(seconds));
-        }
-        if let Some(value) = fields.www_authenticate {
-            line(out, "WWW-Authenticate", value.as_bytes());
-        }
-        if let Some(sharing) = fields.sharing {
-            write_sharing(sharing, out);
-        }
-        out.extend_from_slice(fields.lines);
-        line(
-            out,
-            "Connection",
-            match persistence {
-                Persistence::KeepAlive => b"keep-alive",
-                Persistence::Close => b"close",
-            },
-        );
-        out.extend_from_slice(b"\r\n");
+        self.write_fields(date, &mut TextWriter(out));
+        out.extend_from_slice(match persistence {
+            Persistence::KeepAlive => b"Connection: keep-alive\r\n\r\n",
+            Persistence::Close => b"Connection: close\r\n\r\n",
+        });
         if let Content::Text(text) = &self.content {
-            debug_assert_eq!(fields.content_length, Some(text.len() as u64));
+            debug_assert_eq!(self.fields.content_length, Some(text.len() as u64));
             out.extend_from_slice(text.as_bytes());
         }
     }
-}
 
-fn write_vary(vary: Vary, out: &mut Vec<u8>) {
-    let mut separator = "Vary: ";
-    for name in vary.names() {
-        out.extend_from_slice(separator.as_bytes());
-        out.extend_from_slice(name.as_bytes());
-        separator = ", ";
+    /// Writes the status and the fields, all but those of a connection, which only some versions of HTTP have.
+    #[inline]
+    pub fn write_fields(&self, date: &DateText, writer: &mut impl FieldWriter) {
+        let fields = &self.fields;
+        let omitted = fields.omitted;
+        writer.status(self.status);
+        if !omitted.has(Omitted::SERVER) {
+            writer.field(AnswerField::Server, SERVER.as_bytes());
+        }
+        writer.field(AnswerField::Date, date.as_bytes());
+        if let Some(value) = fields.content_type {
+            writer.field(AnswerField::ContentType, value.as_bytes());
+        }
+        if let Some(value) = fields.content_encoding {
+            writer.field(AnswerField::ContentEncoding, value.as_bytes());
+        }
+        if let Some(length) = fields.content_length {
+            write_number(AnswerField::ContentLength, length, writer);
+        }
+        if let Some(value) = fields.content_range {
+            write_content_range(value, writer);
+        }
+        if let (Some(value), false) = (fields.last_modified, omitted.has(Omitted::LAST_MODIFIED)) {
+            writer.field(AnswerField::LastModified, value.as_bytes());
+        }
+        if let (Some(value), false) = (fields.entity_tag, omitted.has(Omitted::ETAG)) {
+            writer.field(AnswerField::EntityTag, value.as_bytes());
+        }
+        if let (Some(value), false) = (fields.accept_ranges, omitted.has(Omitted::ACCEPT_RANGES)) {
+            writer.field(AnswerField::AcceptRanges, value.as_bytes());
+        }
+        if let (Some(value), false) = (fields.cache_control, omitted.has(Omitted::CACHE_CONTROL)) {
+            writer.field(AnswerField::CacheControl, value.as_bytes());
+        }
+        if let (Some(value), false) = (fields.expires, omitted.has(Omitted::EXPIRES)) {
+            writer.field(AnswerField::Expires, value.as_bytes());
+        }
+        if fields.vary != Vary::default() {
+            write_vary(fields.vary, writer);
+        }
+        if let Some(value) = fields.location {
+            writer.field(AnswerField::Location, value.as_bytes());
+        }
+        if let Some(value) = fields.allow {
+            writer.field(AnswerField::Allow, value.as_bytes());
+        }
+        if let Some(seconds) = fields.retry_after_seconds {
+            write_number(AnswerField::RetryAfter, u64::from(seconds), writer);
+        }
+        if let Some(value) = fields.www_authenticate {
+            writer.field(AnswerField::WwwAuthenticate, value.as_bytes());
+        }
+        if let Some(sharing) = fields.sharing {
+            write_sharing(sharing, writer);
+        }
+        writer.lines(fields.lines);
     }
-    out.extend_from_slice(b"\r\n");
 }
 
-fn write_sharing(sharing: Sharing<'_>, out: &mut Vec<u8>) {
-    line(out, "Access-Control-Allow-Origin", sharing.origin.as_bytes());
+fn write_vary(vary: Vary, writer: &mut impl FieldWriter) {
+    let mut value = ShortText::<VARY_BYTES_MAX>::new();
+    for name in vary.names() {
+        if value.length > 0 {
+            value.push(b", ");
+        }
+        value.push(name.as_bytes());
+    }
+    writer.field(AnswerField::Vary, value.as_bytes());
+}
+
+/// All names that `Vary` may list, with what separates them.
+const VARY_BYTES_MAX: usize =
+    "Accept-Encoding, Accept, Origin, Access-Control-Request-Method, Access-Control-Request-Headers".len();
+
+fn write_sharing(sharing: Sharing<'_>, writer: &mut impl FieldWriter) {
+    writer.field(AnswerField::AllowOrigin, sharing.origin.as_bytes());
     if sharing.credentials {
-        line(out, "Access-Control-Allow-Credentials", b"true");
+        writer.field(AnswerField::AllowCredentials, b"true");
     }
     let Some(preflight) = sharing.preflight else { return };
-    line(out, "Access-Control-Allow-Methods", Method::ALLOWED.as_bytes());
+    writer.field(AnswerField::AllowMethods, Method::ALLOWED.as_bytes());
     if let Some(headers) = preflight.headers {
-        line(out, "Access-Control-Allow-Headers", headers.as_bytes());
+        writer.field(AnswerField::AllowHeaders, headers.as_bytes());
     }
-    number_line(out, "Access-Control-Max-Age", u64::from(preflight.max_age_seconds));
+    write_number(AnswerField::MaxAge, u64::from(preflight.max_age_seconds), writer);
 }
 
-fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    debug_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)), "a value never ends its own line");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+fn write_number(name: AnswerField, value: u64, writer: &mut impl FieldWriter) {
+    writer.field(name, itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn number_line(out: &mut Vec<u8>, name: &str, value: u64) {
-    line(out, name, itoa::Buffer::new().format(value).as_bytes());
-}
-
-/// Appends a Content-Range line; parts of a multipart answer have one of their own.
-pub(super) fn write_content_range(value: ContentRange, out: &mut Vec<u8>) {
+/// Writes Content-Range; parts of a multipart answer have one of their own.
+pub(super) fn write_content_range(value: ContentRange, writer: &mut impl FieldWriter) {
     let mut number = itoa::Buffer::new();
-    out.extend_from_slice(b"Content-Range: bytes ");
+    let mut text = ShortText::<CONTENT_RANGE_BYTES_MAX>::new();
+    text.push(b"bytes ");
     let complete_length = match value {
         ContentRange::Part { range, complete_length } => {
             debug_assert!(range.end() <= complete_length);
-            out.extend_from_slice(number.format(range.start()).as_bytes());
-            out.push(b'-');
+            text.push(number.format(range.start()).as_bytes());
+            text.push(b"-");
             // The one place where a range becomes inclusive (RFC 9110 §14.4).
-            out.extend_from_slice(number.format(range.end() - 1).as_bytes());
+            text.push(number.format(range.end() - 1).as_bytes());
             complete_length
         }
         ContentRange::Unsatisfied { complete_length } => {
-            out.push(b'*');
+            text.push(b"*");
             complete_length
         }
     };
-    out.push(b'/');
-    out.extend_from_slice(number.format(complete_length).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    text.push(b"/");
+    text.push(number.format(complete_length).as_bytes());
+    writer.field(AnswerField::ContentRange, text.as_bytes());
+}
+
+/// Three numbers of 64 bits, and what stands between them.
+const CONTENT_RANGE_BYTES_MAX: usize = "bytes 18446744073709551615-18446744073709551615/18446744073709551615".len();
+
+/// A value that is made of pieces.
+struct ShortText<const BYTES_MAX: usize> {
+    bytes: [u8; BYTES_MAX],
+    length: usize,
+}
+
+impl<const BYTES_MAX: usize> ShortText<BYTES_MAX> {
+    fn new() -> Self {
+        ShortText { bytes: [0; BYTES_MAX], length: 0 }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        self.bytes[self.length..][..piece.len()].copy_from_slice(piece);
+        self.length += piece.len();
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 #[cfg(test)]
@@ -363,7 +387,24 @@ mod tests {
     #[test]
     fn an_unsatisfied_range_names_the_length() {
         let mut out = Vec::new();
-        write_content_range(ContentRange::Unsatisfied { complete_length: 0 }, &mut out);
+        write_content_range(ContentRange::Unsatisfied { complete_length: 0 }, &mut TextWriter(&mut out));
         assert_eq!(out, b"Content-Range: bytes */0\r\n");
+    }
+
+    /// The longest values have the room that they need.
+    #[test]
+    fn values_of_several_pieces_may_be_long() {
+        let mut out = Vec::new();
+        let range = ByteRange::new(u64::MAX - 1, u64::MAX).expect("not empty");
+        let longest = ContentRange::Part { range, complete_length: u64::MAX };
+        write_content_range(longest, &mut TextWriter(&mut out));
+        let all =
+            ["Accept-Encoding", "Accept", "Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"];
+        let vary = all.into_iter().filter_map(Vary::of_name).fold(Vary::default(), Vary::with);
+        write_vary(vary, &mut TextWriter(&mut out));
+        let number = u64::MAX;
+        let expected =
+            format!("Content-Range: bytes {}-{}/{number}\r\nVary: {}\r\n", number - 1, number - 1, all.join(", "));
+        assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 }

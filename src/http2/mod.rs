@@ -1,5 +1,8 @@
 //! HTTP/2 (RFC 9113) as pure functions and state: bytes in, events and bytes out; no socket, no clock.
 
+pub mod hpack;
+pub mod huffman;
+
 /// How HTTP/2 is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {

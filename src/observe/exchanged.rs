@@ -32,6 +32,8 @@ pub struct Summary {
     pub cache_status: CacheStatus,
     /// Where the exchange is logged.
     pub logs: Option<Rc<Logs>>,
+    /// The fields of the answer as text, where the logs tell some of them and the head is none.
+    pub fields_text: Option<Box<[u8]>>,
 }
 
 /// Where the content of an answer came from.
@@ -52,7 +54,7 @@ pub struct Told<'a> {
     pub head: Option<&'a RequestHead<'a>>,
     /// The bytes that were no request.
     pub unparsed: &'a [u8],
-    /// The head of the answer as it is sent.
+    /// The head of the answer as it is sent; of no use where `summary` has its fields as text.
     pub answer_head: &'a [u8],
     /// What there is to tell of the answer.
     pub summary: &'a Summary,

@@ -52,6 +52,7 @@ pub struct Logs {
     core: Rc<Core>,
     pens: Box<[Pen]>,
     server_name: Arc<str>,
+    tell_answer_fields: bool,
 }
 
 struct Pen {
@@ -70,7 +71,14 @@ impl Logs {
         let core = Core::here();
         let pen = |log: &AccessLog| Pen { log: log.clone(), buffer: core.buffer(&log.to), passed: Cell::new(0) };
         let pens = logs.iter().map(pen).collect();
-        Some(Rc::new(Logs { pens, server_name: server_name.clone(), core }))
+        let is_of_answer = |segment: &Segment| matches!(segment, Segment::Field(Field::OfAnswer(_)));
+        let tell_answer_fields = logs.iter().any(|log| log.template.segments.iter().any(is_of_answer));
+        Some(Rc::new(Logs { pens, server_name: server_name.clone(), tell_answer_fields, core }))
+    }
+
+    /// Whether a line may tell a field of the answer.
+    pub fn tell_answer_fields(&self) -> bool {
+        self.tell_answer_fields
     }
 
     /// Makes the lines of an exchange that is over with its head.

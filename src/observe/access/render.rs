@@ -45,7 +45,10 @@ pub(super) fn early(
             return write_list(values_of(section, name), escape, out);
         }
         // Its first line is the status line, which has no colon where a name's would be.
-        Field::OfAnswer(name) => return write_list(values_of(told.answer_head, name), escape, out),
+        Field::OfAnswer(name) => {
+            let head = told.summary.fields_text.as_deref().unwrap_or(told.answer_head);
+            return write_list(values_of(head, name), escape, out);
+        }
     };
     let target = || told.head.and_then(|head| RequestTarget::parse(head.target).ok());
     match named {
@@ -220,6 +223,7 @@ fn protocol(head: &RequestHead<'_>) -> &'static [u8] {
     match head.version {
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
+        Version::Http2 => b"HTTP/2.0",
     }
 }
 

@@ -33,6 +33,7 @@ fn summary(status: Status) -> Summary {
         content_bytes: 1234,
         cache_status: CacheStatus::Hit,
         logs: None,
+        fields_text: None,
     }
 }
 
