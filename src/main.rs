@@ -8,6 +8,7 @@ use otus_httpd::config::{Config, ConfigError, DEFAULT_FILE};
 use otus_httpd::observe::{log, notes};
 use otus_httpd::server::daemon::{self, Daemon};
 use otus_httpd::server::doctor::{self, Finding, Level, Occasion};
+use otus_httpd::server::reader::Duty;
 use otus_httpd::server::{self, Address, Options, Start, StartError};
 use otus_httpd::watch::{self, Place};
 use std::io::Write;
@@ -32,6 +33,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> ExitCode {
+    if let Some(duty) = Duty::of_environment() {
+        duty.serve(|| Config::load(args).ok().map(|config| config.server_options().tls.files()));
+        return ExitCode::SUCCESS;
+    }
     let _log = log::init(match args.verbose {
         0 => log::Level::Info,
         1 => log::Level::Debug,

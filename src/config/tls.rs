@@ -31,7 +31,7 @@ pub(super) fn options(written: Value<'_>) -> Result<Option<Options>, Problem> {
         (Some(authorities), None) => Some(Clients { authorities, is_required: true }),
         (Some(authorities), Some((_, Some(is_required)))) => Some(Clients { authorities, is_required }),
     };
-    Ok(Some(Options { certificate, key, only_1_3, clients }))
+    Ok(Some(Options { certificate, key, only_1_3, clients, names: Vec::new() }))
 }
 
 /// The way to a file.
@@ -80,7 +80,14 @@ pub(super) fn plan(
         let mut names = Names::all(default);
         for site in served {
             let own = sites.get(*site).map_or(&[][..], |site| &site.names[..]);
-            own.iter().for_each(|name| names.add(name, of_site(site).unwrap_or(default)));
+            let number = of_site(site).unwrap_or(default);
+            for name in own {
+                names.add(name, number);
+                let listed = &mut plan.tables[usize::from(number)].names;
+                if !listed.contains(name) {
+                    listed.push(name.clone());
+                }
+            }
         }
         plan.listeners.push(Some(names));
     }

@@ -1,6 +1,6 @@
 //! Looks at all that a start or a reload would stumble over, and reports every finding instead of the first.
 //!
-//! Order: document roots · password files · logs · direct reads · the process and the kernel · ports · the clock. The checks are those of
+//! Order: document roots · password files · certificates · logs · direct reads · the process and the kernel · ports · the clock. The checks are those of
 //! [`preflight`] and [`listen`], run to the end.
 //!
 //! Invariant: a finding is an error exactly when a start (or a reload) would be refused for it, or could not serve what is configured.
@@ -8,7 +8,7 @@
 use super::inherit::Pool;
 use super::privileges::Identity;
 use super::reach::{self, Account, Reach, Want};
-use super::{Options, StartError, admin, listen, logs, preflight, sandbox};
+use super::{Options, StartError, admin, certificate_findings, listen, logs, preflight, sandbox};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fmt::{self, Write};
@@ -156,6 +156,7 @@ pub fn examine(options: &Options, occasion: Occasion) -> Vec<Finding> {
         let good = Finding::new(Level::Ok, "password file", &format!("{}: can be read", file.display()));
         findings.push(of_account(good, account, file, Want::File));
     }
+    findings.extend(certificate_findings::examine(&options.tls, account));
     findings.extend(logs::check(options).iter().map(|outcome| Finding::of("log", outcome)));
     if occasion != Occasion::Reload {
         findings.extend(preflight::process(options).map(|(topic, outcome)| Finding::of(topic, &outcome)));

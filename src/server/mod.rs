@@ -10,6 +10,7 @@
 //! Invariant: every failure to start is one line that names the cause and the remedy.
 
 pub mod admin;
+mod certificate_findings;
 mod certificates;
 pub mod daemon;
 pub mod doctor;
@@ -28,6 +29,7 @@ pub mod post;
 pub mod preflight;
 pub mod privileges;
 pub mod reach;
+pub mod reader;
 pub mod reload;
 pub mod ring;
 pub mod sandbox;
@@ -47,8 +49,10 @@ mod fault;
 #[path = "fault_none.rs"]
 mod fault;
 
+use self::certificates::Certificates;
 use self::daemon::Daemon;
 use self::pid_file::PidFile;
+use self::reader::Reader;
 use crate::connection::roster;
 use crate::defence::memory as limit_of_memory;
 use crate::observe::journal::Destination;
@@ -60,6 +64,7 @@ use crate::tls;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All that a server process is told.
@@ -111,6 +116,7 @@ impl Options {
             workers: self.workers,
             listeners: self.listen.iter().map(ToString::to_string).collect(),
             sites: self.shard.sites.iter().enumerate().map(site).collect(),
+            certificates: Vec::new(),
         }
     }
 
@@ -216,6 +222,34 @@ impl Launch {
     }
 }
 
+/// What opens keys that root alone may read, where this process is about to be somebody else, or took over from one that was.
+fn reader(
+    options: &Options,
+    identity: &privileges::Identity,
+    program: &std::io::Result<upgrade::Program>,
+    successor: &Option<upgrade::Successor>,
+) -> Option<Arc<Reader>> {
+    if let Some(successor) = successor {
+        return successor.reader().map(Arc::new);
+    }
+    if options.tls.tables.is_empty() || identity.account().is_none() {
+        return None;
+    }
+    match program
+        .as_ref()
+        .map_err(ToString::to_string)
+        .and_then(|program| Reader::start(program).map_err(|e| e.to_string()))
+    {
+        Ok(reader) => Some(Arc::new(reader)),
+        Err(why) => {
+            tracing::warn!(
+                "certificates that only root may read will be read at a restart alone: no process can be started for it: {why}"
+            );
+            None
+        }
+    }
+}
+
 /// Serves until a signal says stop. Prints one line an address on standard output once all workers accept.
 pub fn run(mut options: Options, start: Start<'_>) -> Result<(), StartError> {
     let signals = signal::Signals::register()?;
@@ -242,7 +276,8 @@ pub fn run(mut options: Options, start: Start<'_>) -> Result<(), StartError> {
     listeners.apply(change);
     let admin = admin::open(&options.admin, identity.owner(), listeners.inherited())?;
     let (stored, abandoned) = listeners.inherited().finish();
-    let certificates = certificates::load(&options.tls)?;
+    let reader = reader(&options, &identity, &program, &successor);
+    let certificates = Certificates::load(&options.tls, reader)?;
     options.shard.tls = certificates.listeners();
     // From here on nothing needs root: what is checked below is checked for the user that serves.
     identity.take_on(&options.privileges)?;

@@ -39,7 +39,7 @@ impl Crew {
             Ok(program) => {
                 let (store, admin) = (&self.store, self.admin.held());
                 let held = self.listeners.held().chain(admin).map(|held| (held, store.has(&held.name)));
-                Upgrade::begin(program, held)
+                Upgrade::begin(program, held, self.certificates.reader().map(|reader| &**reader))
             }
             Err(error) => Err(format!("its path is not known: {error}")),
         };

@@ -6,7 +6,7 @@
 //! Invariant: until all workers can serve the new configuration nothing has changed, and what was opened for it is closed again.
 
 use super::admin::{self, Admin};
-use super::certificates::{self, Certificates};
+use super::certificates::Certificates;
 use super::doors::Entrance;
 use super::listen::{Change, Listeners, Way};
 use super::logs::{self, OpenLogs};
@@ -39,6 +39,7 @@ pub fn prepare(
     running: &Options,
     listeners: &Listeners,
     admin: &Admin,
+    certificates: &Certificates,
     mut options: Options,
 ) -> Result<Prepared, StartError> {
     if options.workers != running.workers {
@@ -54,7 +55,7 @@ pub fn prepare(
     // Whoever reloads is the user that serves: what it makes is its own.
     let change = listeners.prepare(&options, None)?;
     let admin = admin.prepare(&options.admin)?;
-    let certificates = certificates::load(&options.tls)?;
+    let certificates = Certificates::load(&options.tls, certificates.reader().cloned())?;
     options.shard.tls = certificates.listeners();
     Ok(Prepared { options: Arc::new(options), change, logs, certificates, admin })
 }

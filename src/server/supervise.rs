@@ -94,6 +94,9 @@ pub(super) fn run(
     while !signals.stop_asked() {
         crew.take_events();
         crew.look_after();
+        if crew.certificates.look() {
+            crew.describe();
+        }
         if signals.take_reopen() {
             journal::reopen();
         }
@@ -279,7 +282,8 @@ impl Crew {
     }
 
     fn time_to_next_look(&self) -> Duration {
-        (self.last_look + self.options.checkalive).saturating_duration_since(Instant::now())
+        let time = (self.last_look + self.options.checkalive).saturating_duration_since(Instant::now());
+        self.certificates.time_to_next_look().map_or(time, |look| look.min(time))
     }
 
     fn take_events(&mut self) {
@@ -327,7 +331,8 @@ impl Crew {
         notify::reloading();
         let begun = Instant::now();
         let prepared = read().and_then(|options| {
-            reload::prepare(&self.options, &self.listeners, &self.admin, options).map_err(|error| error.to_string())
+            reload::prepare(&self.options, &self.listeners, &self.admin, &self.certificates, options)
+                .map_err(|error| error.to_string())
         });
         let outcome = prepared.and_then(|prepared| reload::change_to(self, prepared, signals));
         counters::process().count_reload(outcome.is_ok());
@@ -356,12 +361,13 @@ impl Crew {
     pub(super) fn describe(&self) {
         notes::set("sandbox of the workers", sandbox::describe(&self.options.sandbox));
         let listeners = self.serving().map(|(_, listener)| listener.bound.to_string()).collect();
-        self.admin.describe(Description { listeners, ..self.options.describe() });
+        let certificates = self.certificates.standing();
+        self.admin.describe(Description { listeners, certificates, ..self.options.describe() });
     }
 
     /// Replaces the dead, and looks for heartbeats when it is time to.
     fn look_after(&mut self) {
-        let time_to_look = self.time_to_next_look().is_zero();
+        let time_to_look = self.last_look.elapsed() >= self.options.checkalive;
         for index in 0..self.posts.len() {
             let post = &mut self.posts[index];
             if time_to_look {

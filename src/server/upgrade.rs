@@ -11,6 +11,7 @@
 use super::StartError;
 use super::inherit::{Held, Origin, Pool};
 use super::pass;
+use super::reader::Reader;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
@@ -45,6 +46,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// By which it says so.
 const GOES_ON: &[u8] = b"goes on";
 
+/// With it goes the channel to the process that opens keys as root.
+const READER: &[u8] = b"reader";
+
 /// Bytes of a message: a name for each of its descriptors.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -62,9 +66,16 @@ impl Program {
     }
 
     fn command(&self, stage: &str) -> Command {
+        let mut command = self.plain_command();
+        command.env(VARIABLE, stage);
+        command
+    }
+
+    /// The same once more, for other ends than to take over.
+    pub(super) fn plain_command(&self) -> Command {
         let mut command = Command::new(&self.path);
         let (name, arguments) = self.words.split_first().map_or((None, &[][..]), |(name, rest)| (Some(name), rest));
-        command.args(arguments).env(VARIABLE, stage);
+        command.args(arguments).env_remove(VARIABLE);
         if let Some(name) = name {
             command.arg0(name);
         }
@@ -100,6 +111,7 @@ impl Upgrade {
     pub(super) fn begin<'a>(
         program: &Program,
         held: impl Iterator<Item = (&'a Held, bool)>,
+        reader: Option<&Reader>,
     ) -> Result<Upgrade, String> {
         if std::process::id() == 1 {
             return Err(
@@ -113,7 +125,7 @@ impl Upgrade {
         let launcher = launcher.map_err(|error| format!("{} cannot be started: {error}", program.path.display()))?;
         let begun = Instant::now();
         let upgrade = Upgrade { channel, launcher: Some(launcher), successor: None, complaint: None, begun };
-        match upgrade.pass(held) {
+        match upgrade.pass(held, reader) {
             Ok(()) => Ok(upgrade),
             // It has ended already; why, is found when it is looked at.
             Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(upgrade),
@@ -124,7 +136,7 @@ impl Upgrade {
         }
     }
 
-    fn pass<'a>(&self, held: impl Iterator<Item = (&'a Held, bool)>) -> std::io::Result<()> {
+    fn pass<'a>(&self, held: impl Iterator<Item = (&'a Held, bool)>, reader: Option<&Reader>) -> std::io::Result<()> {
         let held: Vec<_> = held.collect();
         for some in held.chunks(pass::DESCRIPTORS_MAX) {
             let mut message = "sockets".to_owned();
@@ -138,6 +150,9 @@ impl Upgrade {
             }
             let sockets: Vec<BorrowedFd<'_>> = some.iter().map(|(held, _)| held.socket.as_fd()).collect();
             self.say(message.as_bytes(), &sockets)?;
+        }
+        if let Some(reader) = reader {
+            self.say(READER, &[reader.channel()])?;
         }
         self.say(b"all", &[])
     }
@@ -310,6 +325,7 @@ const COMPLAINT_CHARACTERS_MAX: usize = 500;
 /// This process, where it takes over from another.
 pub(super) struct Successor {
     channel: OwnedFd,
+    reader: Option<OwnedFd>,
 }
 
 impl Successor {
@@ -318,8 +334,9 @@ impl Successor {
         let channel = CHANNEL.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(channel) = &*channel else { return Ok(None) };
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        let mut reader = None;
         loop {
-            let (length, descriptors) = pass::receive(channel, &mut buffer).map_err(unheard)?;
+            let (length, mut descriptors) = pass::receive(channel, &mut buffer).map_err(unheard)?;
             let text = String::from_utf8_lossy(&buffer[..length]);
             let mut lines = text.lines();
             match lines.next() {
@@ -330,11 +347,17 @@ impl Successor {
                         pool.add(descriptor, name, origin, kind == "stored");
                     }
                 }
+                Some("reader") => reader = descriptors.pop(),
                 Some("all") => break,
                 _ => return Err(unheard(ErrorKind::UnexpectedEof.into())),
             }
         }
-        Ok(Some(Successor { channel: channel.try_clone().map_err(unheard)? }))
+        Ok(Some(Successor { channel: channel.try_clone().map_err(unheard)?, reader }))
+    }
+
+    /// What opens keys as root, where the other process had that.
+    pub(super) fn reader(&self) -> Option<Reader> {
+        self.reader.as_ref()?.try_clone().ok().map(Reader::inherit)
     }
 
     /// Says that this process serves, and waits to be told to go on.

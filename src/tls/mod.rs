@@ -1,17 +1,19 @@
 //! TLS: which certificate is shown to whom, and on which terms. Nothing outside of it names the library that does the cryptography.
 //!
-//! Order: [`Plan`], what the configuration says · [`pair`] reads a certificate and its key · [`terms`] makes of them what connections
+//! Order: [`Plan`], what the configuration says · [`pair`] reads a certificate and its key, [`facts`] what it says · [`terms`] makes of them what connections
 //! are met with · [`Listener`] holds that for one listener, and is given another when files change.
 //!
 //! Invariant: there is one listener for all workers, and what it offers is replaced as a whole: no handshake sees half of a change.
 
+pub mod facts;
 pub mod pair;
+pub mod self_signed;
 pub mod session;
 pub mod terms;
 
 pub use terms::{Listener, Names, Terms};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What one `[tls]` stands for, with the files that it names.
@@ -28,6 +30,16 @@ pub struct Options {
     pub only_1_3: bool,
     /// Clients that show a certificate themselves.
     pub clients: Option<Clients>,
+    /// The names of the sites that it is for; it may be for others too.
+    pub names: Vec<String>,
+}
+
+impl Options {
+    /// All files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let authorities = self.clients.iter().map(|clients| &*clients.authorities);
+        [&*self.certificate, &*self.key].into_iter().chain(authorities)
+    }
 }
 
 /// Which certificates of clients are asked for.
@@ -48,4 +60,11 @@ pub struct Plan {
     pub listeners: Vec<Option<Names>>,
     /// Whether HTTP/2 is offered.
     pub offers_http2: bool,
+}
+
+impl Plan {
+    /// Every file that is named.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.tables.iter().flat_map(Options::files).map(Path::to_path_buf).collect()
+    }
 }

@@ -43,6 +43,10 @@ impl Pair {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
                 Ok(Pair { certified: Arc::new(certified) })
             }
+            Err(Error::InconsistentKeys(_)) if certified.cert.iter().skip(1).any(|other| is_of(other, &certified)) => {
+                let what = "the certificates are in the wrong order; put the server's own first, and behind each the one that signed it";
+                Err(BadPair::Certificate(what.to_owned()))
+            }
             Err(Error::InconsistentKeys(_)) => Err(BadPair::Key(
                 "it is the key of another certificate; name the key that this one was made with".to_owned(),
             )),
@@ -58,6 +62,11 @@ impl Pair {
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.certified.cert
     }
+}
+
+/// Whether the key of this pair is that of another certificate.
+fn is_of(certificate: &CertificateDer<'static>, pair: &CertifiedKey) -> bool {
+    CertifiedKey::new(vec![certificate.clone()], pair.key.clone()).keys_match().is_ok()
 }
 
 /// Certificates of a file that are taken. A bundle of all public authorities has some hundred and fifty.

@@ -15,6 +15,7 @@ mod process;
 mod serve;
 pub mod status;
 
+use super::certificates::Standing;
 use super::inherit::{self, Held, Origin, Pool, Role};
 use super::listen;
 use super::{Address, StartError};
@@ -45,6 +46,8 @@ pub struct Description {
     pub listeners: Vec<String>,
     /// Sites, by their names and document roots.
     pub sites: Vec<String>,
+    /// What is shown to clients over TLS.
+    pub certificates: Vec<Standing>,
 }
 
 /// One address that is listened on. Its file, where it has one, goes with the last that holds it.
