@@ -161,9 +161,14 @@ impl Connection {
         self.preface < PREFACE.len() || self.continued.is_some()
     }
 
-    /// Whether a stream is open.
+    /// Whether a stream is open that is still to be answered.
     pub fn has_streams(&self) -> bool {
-        self.streams.len() > 0
+        self.streams.iter().any(|(_, stream)| !stream.is_answered)
+    }
+
+    /// Whether a stream was answered whose request has not ended.
+    pub fn has_answered(&self) -> bool {
+        self.streams.iter().any(|(_, stream)| stream.is_answered)
     }
 
     /// Takes back a request that was answered: its memory serves the next.
@@ -324,6 +329,7 @@ impl Connection {
             priority,
             turn: self.turn,
             sent_bytes: 0,
+            is_answered: false,
             is_sending: false,
             moved: self.now,
             request: None,
@@ -410,6 +416,10 @@ impl Connection {
     fn end_content(&mut self, key: StreamKey) -> Option<Event> {
         let stream = self.streams.get_mut(key);
         stream.is_receiving = false;
+        if stream.is_answered {
+            self.streams.end(key, false);
+            return None;
+        }
         stream.request.take().map(|request| Event::Request(key, request))
     }
 

@@ -38,7 +38,7 @@ impl Connection {
         stream.moved = self.now;
         stream.is_sending = !is_end;
         if is_end {
-            self.end(key, out);
+            self.end(key);
         }
     }
 
@@ -63,14 +63,24 @@ impl Connection {
         self.flood.sent(length);
     }
 
-    /// Ends a stream whose answer was sent whole. What is still to come of its request is not wanted.
-    pub fn end(&mut self, key: StreamKey, out: &mut Vec<u8>) {
-        let stream = self.streams.get(key);
-        let is_receiving = stream.is_receiving;
-        if is_receiving {
-            frame::write_reset(stream.id, ErrorCode::NoError, out);
+    /// Ends a stream whose answer was sent whole. What is still to come of its request is not wanted, and its client may reset the
+    /// stream itself: one that is reset at once may throw the answer away, as curl 7.88 does.
+    pub fn end(&mut self, key: StreamKey) {
+        let stream = self.streams.get_mut(key);
+        if stream.is_receiving {
+            stream.is_answered = true;
+            stream.is_sending = false;
+        } else {
+            self.streams.end(key, false);
         }
-        self.streams.end(key, is_receiving);
+    }
+
+    /// Resets the streams whose answer was sent, and whose request does not end; gives whether there were some.
+    pub fn reset_answered(&mut self, out: &mut Vec<u8>) -> bool {
+        let answered = self.streams.iter().filter(|(_, stream)| stream.is_answered);
+        let answered: Vec<StreamKey> = answered.map(|(key, _)| key).collect();
+        answered.iter().for_each(|key| self.reset(*key, ErrorCode::NoError, out));
+        !answered.is_empty()
     }
 
     /// Ends a stream whose answer cannot be sent whole.

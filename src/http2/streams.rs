@@ -27,6 +27,8 @@ pub(super) struct Stream {
     pub(super) turn: u64,
     /// Bytes of content that were sent.
     pub(super) sent_bytes: u64,
+    /// Whether its answer was sent whole, and the end of its request is all that is missing.
+    pub(super) is_answered: bool,
     /// Whether there is content that waits to be sent.
     pub(super) is_sending: bool,
     /// The second in which it last moved on.

@@ -95,7 +95,7 @@ impl Peer {
         self.connection.send_content(key, length, is_end, &mut self.out);
         self.out.extend(vec![0; length]);
         if is_end {
-            self.connection.end(key, &mut self.out);
+            self.connection.end(key);
         }
     }
 }
@@ -122,23 +122,27 @@ fn a_request_with_content_waits_for_it_and_not_for_long() {
     assert_eq!(peer.send(&post(1)), Ok(vec![]));
     assert_eq!(peer.send(&frame(DATA, 0, 1, &[0; 1000])), Ok(vec![]));
     assert_eq!(peer.send(&frame(DATA, END_STREAM, 1, &[0; 1000])), Ok(vec![('r', 0)]));
+    peer.connection.send_head(0, b"\x88", true, &mut peer.out);
     // More than is waited for: it is answered, and the rest is not wanted.
     assert_eq!(peer.send(&post(3)), Ok(vec![]));
     let mut events = Vec::new();
     for _ in 0..3 {
         events.extend(peer.send(&frame(DATA, 0, 3, &[0; 16_000])).expect("no error"));
     }
-    assert_eq!(events, [('r', 1)]);
+    assert_eq!(events, [('r', 0)]);
     peer.frames();
-    peer.connection.send_head(1, b"\x88", true, &mut peer.out);
-    assert_eq!(peer.frames(), [(HEADERS, 5, 3, b"\x88".to_vec()), (RESET, 0, 3, vec![0; 4])]);
+    peer.connection.send_head(0, b"\x88", true, &mut peer.out);
+    assert_eq!(peer.frames(), [(HEADERS, 5, 3, b"\x88".to_vec())]);
+    assert!(peer.connection.has_answered() && !peer.connection.has_streams());
+    assert!(peer.connection.reset_answered(&mut peer.out));
+    assert_eq!(peer.frames(), [(RESET, 0, 3, vec![0; 4])]);
     // What was on its way is ignored.
     assert_eq!(peer.send(&frame(DATA, END_STREAM, 3, &[0; 100])), Ok(vec![]));
     assert!(peer.frames().is_empty());
     // One that does not come at all is not waited for either.
     assert_eq!(peer.send(&post(5)), Ok(vec![]));
     assert!(peer.connection.overdue(10, 15, 60, &mut peer.out).is_none());
-    assert!(matches!(peer.connection.overdue(17, 15, 60, &mut peer.out), Some(Event::Request(1, _))));
+    assert!(matches!(peer.connection.overdue(17, 15, 60, &mut peer.out), Some(Event::Request(0, _))));
 }
 
 #[test]

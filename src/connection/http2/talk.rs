@@ -348,7 +348,7 @@ impl<'c> Talk<'c> {
             if !content.is_empty() {
                 self.core.send_content(key, content.len(), true, &mut self.out);
                 self.out.extend_from_slice(content);
-                self.core.end(key, &mut self.out);
+                self.core.end(key);
             }
             return;
         }
@@ -409,7 +409,7 @@ impl<'c> Talk<'c> {
                 self.core.reset(key, ErrorCode::InternalError, &mut self.out);
                 self.drop_sending(key);
             } else if is_end {
-                self.core.end(key, &mut self.out);
+                self.core.end(key);
                 self.drop_sending(key);
             } else {
                 sending.is_ready = sending.body.is_there();
@@ -447,7 +447,7 @@ impl<'c> Talk<'c> {
             Phase::Disk
         } else if self.core.is_amid() || !inbox.unread().is_empty() || self.core.has_streams() {
             Phase::Head
-        } else if self.core.is_going() {
+        } else if self.core.is_going() || self.core.has_answered() {
             Phase::Linger
         } else {
             Phase::Idle
@@ -470,6 +470,7 @@ impl<'c> Talk<'c> {
                 self.place.begin(Phase::Head);
                 Ok(())
             }
+            Interrupt::TimedOut(Phase::Linger) if self.core.reset_answered(&mut self.out) => Ok(()),
             Interrupt::TimedOut(Phase::Linger) if !self.core.is_settled() => {
                 self.core.settle(&mut self.out);
                 Ok(())

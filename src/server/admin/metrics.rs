@@ -409,7 +409,8 @@ mod tests {
         for family in FAMILIES {
             let Family { name, help, .. } = family;
             assert!(name.starts_with("otus_httpd_") || name.starts_with("process_"), "{name}");
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            let is_usual = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            assert!(name.bytes().all(is_usual), "{name}");
             assert_eq!(family.kind() == "counter", name.ends_with("_total"), "{name}");
             assert_eq!(family.kind() == "histogram", matches!(family.source, Durations(_)), "{name}");
             assert!(help.ends_with('.') && !help.contains(['\n', '\\', '|']), "{name}: {help}");
