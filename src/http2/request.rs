@@ -177,7 +177,8 @@ impl Assembler {
         let kind = Method::from_token(method);
         match (method, request.path) {
             // RFC 9113 §8.5: nothing but whom to connect to.
-            ("CONNECT", None) if request.scheme.is_none() && request.authority.is_some() => {}
+            ("CONNECT", None)
+                if request.scheme.is_none() && request.authority.is_some_and(|part| part.start < part.end) => {}
             ("CONNECT", _) | (_, None) => return Err(Malformed::PseudoMissing.into()),
             _ if request.scheme.is_none() => return Err(Malformed::PseudoMissing.into()),
             (_, Some(path)) => match request.text(path) {

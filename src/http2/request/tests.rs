@@ -17,7 +17,7 @@ fn assembled(assembler: &mut Assembler, lines: &[&str], has_content: bool) -> Re
     assembler.begin(&LIMITS);
     for line in lines {
         let at = line[1..].find('=').expect("the table has it") + 1;
-        assembler.field(line[..at].as_bytes(), line[at + 1..].as_bytes());
+        assembler.field(&line.as_bytes()[..at], &line.as_bytes()[at + 1..]);
     }
     assembler.finish(has_content)
 }
@@ -145,6 +145,7 @@ fn pseudo_header_fields_are_judged() {
     // RFC 9113 §8.5
     check(&[":method=CONNECT", ":authority=a:1"], None);
     check(&[":method=CONNECT"], Some(PseudoMissing.into()));
+    check(&[":method=CONNECT", ":authority="], Some(PseudoMissing.into()));
     check(&[":method=CONNECT", ":scheme=http", ":authority=a:1"], Some(PseudoMissing.into()));
     check(&[":method=CONNECT", ":scheme=http", ":authority=a:1", ":path=/"], Some(PseudoMissing.into()));
     let request = assembled(&mut Assembler::new(&LIMITS), &[":method=CONNECT", ":authority=a:1"], false);
