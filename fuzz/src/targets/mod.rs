@@ -9,6 +9,7 @@
 mod accept_encoding;
 mod config;
 mod hpack;
+mod http2_connection;
 mod http2_request;
 mod preconditions;
 mod proxy_header;
@@ -19,6 +20,7 @@ mod target;
 pub use accept_encoding::accept_encoding;
 pub use config::config;
 pub use hpack::hpack;
+pub use http2_connection::http2_connection;
 pub use http2_request::http2_request;
 pub use preconditions::preconditions;
 pub use proxy_header::proxy_header;
@@ -30,7 +32,7 @@ pub use target::target;
 pub type Target = fn(&[u8]);
 
 /// Name and function of each target; the name is that of its directory in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("request_head", request_head),
     ("target", target),
     ("range", range),
@@ -40,6 +42,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("proxy_header", proxy_header),
     ("hpack", hpack),
     ("http2_request", http2_request),
+    ("http2_connection", http2_connection),
 ];
 
 /// Up to here an input is cut at every byte; a longer one would cost the square of its length.

@@ -19,6 +19,7 @@ use crate::http2::request::Assembled;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use answers::{Answers, answer};
+use futures_lite::future::yield_now;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -42,8 +43,8 @@ pub(super) async fn converse(
     let outcome = loop {
         let round = poll_fn(|cx| talk.poll_round(cx, stream, inbox, &mut answers, &make)).await;
         match round {
+            Ok(Round::Yield) => yield_now().await,
             Ok(Round::Turn) => {
-                // Much is to be sent, or much was done: others have their turn.
                 let _turn = shard.bulk.turn().await;
                 if let Err(error) = talk.send_now(stream) {
                     break Err(error);

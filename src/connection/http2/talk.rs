@@ -10,6 +10,7 @@ use crate::connection::close::Close;
 use crate::connection::inbox::{Fill, Inbox};
 use crate::connection::outbox;
 use crate::connection::roster::{Interrupt, Phase, Place};
+use crate::connection::shown::Shown;
 use crate::counters;
 use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
 use crate::http2::connection::INPUT_BYTES_MAX;
@@ -18,6 +19,7 @@ use crate::http2::hpack::Encoder;
 use crate::http2::request::Assembled;
 use crate::http2::{Connection, ErrorCode, Event, Limits, StreamKey};
 use crate::observe::exchanged::Unfinished;
+use crate::observe::live;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use glommio::timer::Timer;
@@ -61,6 +63,8 @@ pub(super) struct Talk<'c> {
 struct Sending {
     body: Body,
     unfinished: Option<Unfinished>,
+    /// What was asked for, where somebody may look in.
+    shown: Option<Box<Shown>>,
     /// Bytes of head and content that were put into the buffer.
     put_bytes: u64,
     /// Whether some of it can be put now.
@@ -69,8 +73,10 @@ struct Sending {
 
 /// What comes of a round.
 pub(super) enum Round {
-    /// Others have their turn, and then what is there is sent.
+    /// Much is to be sent, when it has its turn among those who send much.
     Turn,
+    /// Much was done: others run first.
+    Yield,
     /// The connection has ended.
     End(Close),
 }
@@ -146,7 +152,7 @@ impl<'c> Talk<'c> {
                 return Poll::Ready(Ok(Round::End(close)));
             }
             if answered >= ROUND_REQUESTS_MAX {
-                return Poll::Ready(Ok(Round::Turn));
+                return Poll::Ready(Ok(Round::Yield));
             }
             if has_progress {
                 continue;
@@ -354,7 +360,9 @@ impl<'c> Talk<'c> {
         }
         let unfinished = tell(false);
         let put_bytes = u64::from(answer.summary.head_bytes);
-        let sending = Sending { body: Body::new(answer.content), unfinished, put_bytes, is_ready: false };
+        let shown = head.filter(|_| live::is_watched());
+        let shown = shown.map(|head| Shown::new(&head, &answer.summary, self.came, self.place.sent_bytes()));
+        let sending = Sending { body: Body::new(answer.content), unfinished, shown, put_bytes, is_ready: false };
         if self.sending.len() <= key {
             self.sending.resize_with(key + 1, || None);
         }
@@ -423,7 +431,7 @@ impl<'c> Talk<'c> {
         let Some(sending) = self.sending.get_mut(key).and_then(Option::take) else { return };
         if let Some(unfinished) = sending.unfinished {
             let at = self.taken + self.backlog() as u64;
-            self.endings.put(unfinished, sending.put_bytes, at);
+            self.endings.put(unfinished, sending.shown, sending.put_bytes, at);
         }
     }
 
@@ -486,11 +494,11 @@ impl Drop for Talk<'_> {
     fn drop(&mut self) {
         self.endings.break_off(self.taken);
         for key in 0..self.sending.len() {
-            if let Some(Sending { unfinished: Some(unfinished), put_bytes, .. }) =
+            if let Some(Sending { unfinished: Some(unfinished), shown, put_bytes, .. }) =
                 self.sending[key].take().map(|sending| *sending)
             {
                 let unsent = self.backlog() as u64;
-                telling::end(unfinished, put_bytes.saturating_sub(unsent));
+                telling::end(unfinished, shown.as_deref(), put_bytes.saturating_sub(unsent));
             }
         }
         self.shard.buffers.give_outbound(std::mem::take(&mut self.out));
