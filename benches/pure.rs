@@ -16,6 +16,8 @@ use divan::counter::ItemsCount;
 use futures_lite::future::poll_once;
 use otus_httpd::exchange::{self, HeadForm, Outgoing};
 use otus_httpd::http::request::{HeadLimits, Parse, parse};
+use otus_httpd::http2::hpack::{Decoder, Encoder, TABLE_BYTES_DEFAULT};
+use otus_httpd::http2::request::Assembler;
 use otus_httpd::shard::{Options, Peer, Shard, Trusted};
 use otus_httpd::site::policy::PolicyKeys;
 use otus_httpd::site::{self, hosts::Hosts};
@@ -151,6 +153,72 @@ fn respond(shard: &Shard, bytes: &[u8], out: &mut Vec<u8>) {
     let answer = pin!(exchange::answer(shard, &PEER, &head, HeadForm::Text, out));
     let answer = futures_lite::future::block_on(poll_once(answer));
     black_box(answer.expect("what is in memory is answered at once"));
+}
+
+/// The same over HTTP/2, on a connection that has made such requests before: decode, assemble, respond, encode.
+struct Compressed {
+    block: Vec<u8>,
+    decoder: Decoder,
+    assembler: Assembler,
+    encoder: RefCell<Encoder>,
+}
+
+impl Compressed {
+    fn new(case: &Case) -> Compressed {
+        let mut made = Compressed {
+            block: Vec::new(),
+            decoder: Decoder::new(TABLE_BYTES_DEFAULT),
+            assembler: Assembler::new(&LIMITS),
+            encoder: RefCell::default(),
+        };
+        let fields = format!(":method: GET\r\n:scheme: https\r\n:path: {}\r\n{FIELDS}{}", case.target, case.lines);
+        let (mut first, mut count) = (Vec::new(), 0);
+        for line in fields.lines().filter(|line| !line.starts_with("Connection")) {
+            let (name, value) = line.split_once(": ").expect("each line is a field");
+            let name = if name == "Host" { ":authority".to_owned() } else { name.to_ascii_lowercase() };
+            // Each is inserted once; after that it is an index.
+            first.extend([0x40, u8::try_from(name.len()).expect("names are short")]);
+            first.extend_from_slice(name.as_bytes());
+            let length = value.len();
+            if length < 127 {
+                first.push(length as u8)
+            } else {
+                first.extend([127, (length - 127) as u8])
+            }
+            first.extend_from_slice(value.as_bytes());
+            count += 1;
+        }
+        // The last one has the lowest index.
+        made.block.extend((0..count).rev().map(|at| 0x80 | (62 + at)));
+        made.decoder.decode(&first, |_, _| ()).expect("a valid block");
+        made
+    }
+
+    fn respond(&mut self, shard: &Shard, out: &mut Vec<u8>) {
+        out.clear();
+        self.assembler.begin(&LIMITS);
+        let block = black_box(&self.block[..]);
+        self.decoder.decode(block, |name, value| self.assembler.field(name, value)).expect("it was decoded before");
+        let request = self.assembler.finish(false).expect("a valid request");
+        {
+            let head = request.head();
+            let form = HeadForm::Compressed(&self.encoder);
+            let answer = pin!(exchange::answer(shard, &PEER, &head, form, out));
+            let answer = futures_lite::future::block_on(poll_once(answer));
+            black_box(answer.expect("what is in memory is answered at once"));
+        }
+        self.assembler.take_back(request);
+    }
+}
+
+#[divan::bench(args = CASES.iter().map(|case| case.name), sample_count = 200, sample_size = 1000)]
+fn answer_http2(bencher: divan::Bencher<'_, '_>, name: &str) {
+    let case = CASES.iter().find(|case| case.name == name).expect("one of the cases");
+    let (mut compressed, mut out) = (Compressed::new(case), Vec::with_capacity(4096));
+    SHARD.with_borrow(|shard| {
+        let shard = shard.as_ref().expect("main opened it");
+        bencher.counter(ItemsCount::new(1usize)).bench_local(|| compressed.respond(shard, &mut out));
+    });
 }
 
 #[divan::bench(args = CASES.iter().map(|case| case.name), sample_count = 200, sample_size = 1000)]

@@ -11,6 +11,8 @@ use crate::harness::Site;
 use crate::harness::site::set_modified;
 use otus_httpd::exchange::{self, HeadForm, Outgoing};
 use otus_httpd::http::request::{HeadLimits, Parse, parse};
+use otus_httpd::http2::hpack::{Decoder, Encoder, TABLE_BYTES_DEFAULT};
+use otus_httpd::http2::request::Assembler;
 use otus_httpd::observe::access::escape::Escape;
 use otus_httpd::observe::access::template::Template;
 use otus_httpd::observe::access::{AccessLog, Only};
@@ -22,7 +24,7 @@ use otus_httpd::site::policy::{Location, PolicyKeys};
 use otus_httpd::site::{self, hosts::Hosts};
 use otus_httpd::storage::cache::Budget;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -133,6 +135,50 @@ fn an_answer_from_memory_allocates_nothing() {
                 assert!(matches!(answer.content, Outgoing::Nothing | Outgoing::Piece(_)), "{target}");
             }
             assert_eq!(requests, 0, "{target} {lines:?}");
+
+            let block = block(target, lines);
+            let (mut decoder, mut assembler) = (Decoder::new(TABLE_BYTES_DEFAULT), Assembler::new(&LIMITS));
+            let encoder = RefCell::new(Encoder::new());
+            let mut fewest = u64::MAX;
+            // The tables grow at first; later a new second may come in between, with a new date.
+            for _ in 0..20 {
+                out.clear();
+                let before = REQUESTS.get();
+                assembler.begin(&LIMITS);
+                decoder.decode(&block, |name, value| assembler.field(name, value)).expect("a valid block");
+                let request = assembler.finish(false).expect("a valid request");
+                let head = request.head();
+                let form = HeadForm::Compressed(&encoder);
+                let answer = exchange::answer(&shard, &peer, &head, form, &mut out).await;
+                assembler.take_back(request);
+                fewest = fewest.min(REQUESTS.get() - before);
+                assert_eq!(answer.summary.status.code().to_string(), status);
+                assert_eq!(answer.summary.written_bytes as usize, out.len());
+                assert_eq!(matches!(answer.content, Outgoing::Fixed(_)), status == "404");
+            }
+            assert_eq!(fewest, 0, "{target} {lines:?} over HTTP/2");
         }
     });
+}
+
+/// The same request as a header block: each line a literal that is inserted.
+fn block(target: &str, lines: &str) -> Vec<u8> {
+    let mut block = Vec::new();
+    let path = format!(":method: GET\r\n:scheme: https\r\n:path: {target}\r\n");
+    for line in [&path, FIELDS, lines].into_iter().flat_map(str::lines) {
+        let (name, value) = line.split_once(": ").expect("each line is a field");
+        let name = match name {
+            "Connection" => continue,
+            "Host" => ":authority".to_owned(),
+            _ => name.to_ascii_lowercase(),
+        };
+        block.extend([0x40, u8::try_from(name.len()).expect("names are short")]);
+        block.extend_from_slice(name.as_bytes());
+        match u8::try_from(value.len()).expect("values are short") {
+            length @ 0..127 => block.push(length),
+            length => block.extend([127, length - 127]),
+        }
+        block.extend_from_slice(value.as_bytes());
+    }
+    block
 }

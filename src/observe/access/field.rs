@@ -20,12 +20,12 @@ fields! {
     TimeLocal "time_local" "when the line was made: `31/Jan/2026:12:00:00 +0100`, in local time";
     TimeIso8601 "time_iso8601" "the same as `2026-01-31T12:00:00+01:00`";
     Msec "msec" "the same in seconds since 1970, with milliseconds";
-    Request "request" "the request line as it came; of bytes that are no request, their first line";
+    Request "request" "the request line as it came, or as HTTP/1.1 would have it; of bytes that are no request, their first line";
     RequestMethod "request_method" "the method";
     RequestUri "request_uri" "the target as it came, with its query";
     Uri "uri" "the path of the target, decoded and without dot segments";
     Args "args" "the query, without its question mark";
-    ServerProtocol "server_protocol" "`HTTP/1.0` or `HTTP/1.1`, as the request says";
+    ServerProtocol "server_protocol" "`HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`, as the request says";
     Status "status" "the status of the answer";
     BodyBytesSent "body_bytes_sent" "bytes of content that were sent";
     BytesSent "bytes_sent" "bytes that were sent, head and content";

@@ -4,6 +4,7 @@ use super::escape::Escape;
 use super::*;
 use crate::http::request::{HeadLimits, Parse, RequestHead, parse};
 use crate::http::status::Status;
+use crate::http2::request::Assembler;
 use crate::observe::exchanged::{CacheStatus, Summary};
 use std::time::Instant;
 
@@ -99,6 +100,37 @@ fn fields_say_what_they_are_called() {
     let dates = line(&log("$time_local|$time_iso8601|$msec", Escape::Text), b"GET / HTTP/1.0\r\n\r\n");
     let lengths: Vec<_> = dates.trim_end().split('|').map(str::len).collect();
     assert_eq!(lengths, [26, 25, 14], "{dates}");
+}
+
+/// The head of the answer is a block then, and the fields that a log tells are at hand as text.
+#[test]
+fn requests_of_http2_are_told_like_others() {
+    let mut assembler = Assembler::new(&LIMITS);
+    for (name, value) in [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "Example.ORG:8443"),
+        (":path", "/a?b"),
+        ("user-agent", "curl/8"),
+    ] {
+        assembler.field(name.as_bytes(), value.as_bytes());
+    }
+    let request = assembler.finish(false).expect("it is one");
+    let head = request.head();
+    let protocol =
+        log("$request|$server_protocol|$host|$http_host|$http_user_agent|$sent_http_content_type", Escape::Text);
+    let expected = "GET /a?b HTTP/2.0|HTTP/2.0|example.org|Example.ORG:8443|curl/8|";
+    for (fields_text, content_type) in [(Some(ANSWER), "text/html"), (None, "-")] {
+        let mut summary = summary(Status::OK);
+        summary.fields_text = fields_text.map(Box::from);
+        let mut told = told(Some(&head), b"", &summary);
+        told.answer_head = b"\x88\xc1content-type: \xff";
+        let logs = logs(std::slice::from_ref(&protocol));
+        assert!(logs.tell_answer_fields());
+        logs.tell(&told);
+        assert_eq!(logs.pens[0].buffer.take(), format!("{expected}{content_type}\n"));
+    }
+    assert!(!logs(&[log("combined", Escape::Text)]).tell_answer_fields());
 }
 
 #[test]
