@@ -117,13 +117,8 @@ pub fn turn_away(shard: &Shard, peer: &Peer, status: Status, form: HeadForm<'_>,
 
 /// Tells a client that speaks without TLS where it is spoken.
 pub fn say_that_it_is_tls(shard: &Shard, peer: &Peer, out: &mut Vec<u8>) -> Answer {
-    close_behind(
-        shard,
-        peer,
-        &respond::bad_request(Status::BAD_REQUEST, |_, format| page::https_only(format)),
-        HeadForm::Text,
-        out,
-    )
+    let response = respond::bad_request(Status::BAD_REQUEST, |_, format| page::https_only(format));
+    close_behind(shard, peer, &response, HeadForm::Text, out)
 }
 
 fn close_with(shard: &Shard, peer: &Peer, status: Status, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {

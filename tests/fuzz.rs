@@ -54,7 +54,7 @@ macro_rules! fuzz_tests {
     };
 }
 
-fuzz_tests! { request_head target range preconditions accept_encoding config proxy_header }
+fuzz_tests! { request_head target range preconditions accept_encoding config proxy_header hpack http2_request }
 
 fn run(name: &str, target: Target) {
     let corpus = corpus(name);

@@ -2,6 +2,7 @@
 
 use super::roster::{Interrupt, Phase, Place};
 use crate::counters::{Closed, HandshakeFailure};
+use crate::http2::ConnectionError;
 use crate::shard::Shard;
 use crate::socket::Stream;
 use std::pin::pin;
@@ -35,6 +36,9 @@ pub enum Close {
     /// The client has as many connections as it may have, which showed when a proxy had named it.
     #[error("refused")]
     Refused,
+    /// The peer broke a rule of HTTP/2, or asked for more than it may.
+    #[error("HTTP/2: {0}")]
+    Protocol(#[from] ConnectionError),
     /// The socket failed, mostly because the peer is gone.
     #[error("socket: {0}")]
     Socket(#[from] std::io::Error),
@@ -64,6 +68,7 @@ impl Close {
             Close::Distrusted => "distrusted",
             Close::Handshake(_) => "handshake",
             Close::Refused => "refused",
+            Close::Protocol(_) => "http2_error",
             Close::Socket(_) => "socket",
         }
     }
@@ -91,6 +96,7 @@ impl Close {
             Close::Distrusted => Closed::Distrusted,
             Close::Handshake(_) => Closed::Handshake,
             Close::Refused => Closed::Refused,
+            Close::Protocol(_) => Closed::Protocol,
             Close::Socket(_) => Closed::SocketError,
         }
     }

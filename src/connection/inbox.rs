@@ -8,7 +8,7 @@ use crate::shard::{BUFFER_BYTES, Buffers, Shard};
 use crate::socket::Stream;
 use std::future::poll_fn;
 use std::ops::Range;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// The bytes of one connection that came in and are not yet answered.
 #[derive(Default)]
@@ -49,42 +49,50 @@ impl Inbox {
 
     /// Waits for more bytes. There is always room: a head above its limit was refused before.
     pub(super) async fn fill(&mut self, stream: &mut Stream, shard: &Shard, place: &Place) -> Result<Fill, Close> {
-        self.make_room(shard);
-        let read = poll_fn(|cx| {
-            // The buffer is taken for the moment of the read only: while nothing comes, it serves
-            // other connections.
-            let buffer = self.buffer.get_or_insert_with(|| shard.buffers.take_inbound());
-            let filled = self.filled as usize;
-            debug_assert!(filled < buffer.len());
-            let read = stream.poll_read(cx, &mut buffer[filled..]);
-            if read.is_pending() && self.filled == 0 {
-                self.give_back(&shard.buffers);
-            }
-            match read {
-                Poll::Ready(Ok(count)) => {
-                    self.filled += narrow(count);
-                    Poll::Ready(Ok(if count == 0 { Fill::End } else { Fill::Some }))
-                }
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        Ok(place.guard(read).await??)
+        // Two more than the limit: an empty line may stand before the head.
+        self.make_room(shard.head_limits.get().head_bytes_max + 2);
+        Ok(place.guard(poll_fn(|cx| self.poll_read(cx, stream, shard))).await??)
+    }
+
+    /// More bytes, once some have come. A buffer that is full grows, up to `bytes_max`.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        shard: &Shard,
+        bytes_max: usize,
+    ) -> Poll<std::io::Result<Fill>> {
+        self.make_room(bytes_max);
+        self.poll_read(cx, stream, shard)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, stream: &mut Stream, shard: &Shard) -> Poll<std::io::Result<Fill>> {
+        // The buffer is taken for the moment of the read only: while nothing comes, it serves
+        // other connections.
+        let buffer = self.buffer.get_or_insert_with(|| shard.buffers.take_inbound());
+        let filled = self.filled as usize;
+        debug_assert!(filled < buffer.len());
+        let read = stream.poll_read(cx, &mut buffer[filled..]);
+        if read.is_pending() && self.filled == 0 {
+            self.give_back(&shard.buffers);
+        }
+        read.map_ok(|count| {
+            self.filled += narrow(count);
+            if count == 0 { Fill::End } else { Fill::Some }
+        })
     }
 
     /// Moves what is unread to the front, or to a larger buffer.
-    fn make_room(&mut self, shard: &Shard) {
+    fn make_room(&mut self, bytes_max: usize) {
         let unread = self.range();
         let Some(buffer) = &mut self.buffer else { return };
         if unread.len() == buffer.len() {
-            // Two more than the limit: an empty line may stand before the head.
-            let bytes_max = shard.head_limits.get().head_bytes_max + 2;
             // A head above its limit was refused before, unless the limit was lowered a moment ago; then it is refused next.
             let length = (buffer.len() * 2).min(bytes_max).max(buffer.len() + 1);
             let mut larger = vec![0; length].into_boxed_slice();
             larger[..unread.len()].copy_from_slice(&buffer[unread.clone()]);
             *buffer = larger;
-        } else {
+        } else if unread.start > 0 {
             buffer.copy_within(unread.clone(), 0);
         }
         self.parsed = 0;

@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod close;
+mod http2;
 pub mod inbox;
 pub mod outbox;
 mod paced;
@@ -26,6 +27,7 @@ use crate::counters::{self, Closed};
 use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
 use crate::http::request::{self, BadRequest, Parse, RequestHead};
+use crate::http2::frame::PREFACE;
 use crate::observe::exchanged::{self, Told, Unfinished};
 use crate::observe::live;
 use crate::shard::{Peer, Shard};
@@ -122,6 +124,10 @@ async fn converse(
         // Boxed, as above.
         Box::pin(secure::establish(stream, door, &mut peer, shard, place, inbox)).await?;
     }
+    if speaks_http2(stream, door, shard, place, inbox).await? {
+        // Boxed, as above.
+        return Box::pin(http2::converse(stream, peer, shard, place, inbox)).await;
+    }
     let mut gathered = 0;
     loop {
         let (content, persistence, head_bytes, request_content) = match parse(inbox, shard) {
@@ -164,6 +170,42 @@ async fn converse(
             outbox.flush(stream, place).await?;
             gathered = 0;
             glommio::executor().yield_if_needed().await;
+        }
+    }
+}
+
+/// Whether HTTP/2 was agreed upon with TLS, or comes without being asked for.
+async fn speaks_http2(
+    stream: &mut Stream,
+    door: Door,
+    shard: &Rc<Shard>,
+    place: &Place,
+    inbox: &mut Inbox,
+) -> Result<bool, Close> {
+    if door.is_tls {
+        return Ok(stream.negotiated_http2());
+    }
+    if !shard.served(door.listener).service.http2.in_plain_text {
+        return Ok(false);
+    }
+    begins_http2(stream, shard, place, inbox).await
+}
+
+/// Whether a client that was not asked begins with the preface of HTTP/2 (RFC 9113 §3.3). It is read no further than it may be one.
+async fn begins_http2(stream: &mut Stream, shard: &Rc<Shard>, place: &Place, inbox: &mut Inbox) -> Result<bool, Close> {
+    loop {
+        let unread = inbox.unread();
+        let came = unread.len().min(PREFACE.len());
+        if unread[..came] != PREFACE[..came] || came == PREFACE.len() {
+            return Ok(came == PREFACE.len());
+        }
+        if came > 0 && place.phase() != Phase::Head {
+            place.begin(Phase::Head);
+        }
+        match inbox.fill(stream, shard, place).await? {
+            Fill::Some => {}
+            Fill::End if inbox.unread().is_empty() => return Err(Close::ByPeer),
+            Fill::End => return Err(Close::MidHead),
         }
     }
 }

@@ -190,7 +190,7 @@ fn taken<T>(
 }
 
 /// After an interrupted wait: a socket with a large buffer takes nothing for long, although its peer reads steadily.
-fn go_on(stream: &Stream, place: &Place, interrupt: Interrupt) -> Result<(), Close> {
+pub(super) fn go_on(stream: &Stream, place: &Place, interrupt: Interrupt) -> Result<(), Close> {
     let Interrupt::TimedOut(Phase::Send) = interrupt else { return Err(interrupt.into()) };
     let looked = place.look(stream.record_bytes(), stream.unacknowledged_bytes()?);
     if looked.is_err() {

@@ -317,6 +317,21 @@ impl Place {
         limit > 0 && self.watch.requests.get() + 1 >= limit
     }
 
+    /// Whether the connection is to end as soon as it is idle.
+    pub(super) fn is_closing(&self) -> bool {
+        self.watch.is_closing.get()
+    }
+
+    /// The limits in force.
+    pub(super) fn limits(&self) -> Limits {
+        self.roster.limits()
+    }
+
+    /// Ticks so far.
+    pub(super) fn tick_now(&self) -> u32 {
+        self.roster.tick_now()
+    }
+
     /// Counts bytes that the socket took.
     pub(super) fn count_sent(&self, bytes: usize) {
         self.watch.sent_bytes.set(self.watch.sent_bytes.get() + bytes as u64);

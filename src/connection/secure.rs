@@ -40,6 +40,8 @@ pub(super) async fn establish(
         Ok(()) => return outcome,
         Err(Close::Handshake(failure)) => *failure,
         Err(Close::Interrupted(super::roster::Interrupt::TimedOut(Phase::Handshake))) => HandshakeFailure::TimedOut,
+        // We end it, and not for anything about it.
+        Err(Close::Interrupted(_)) => return outcome,
         // Who has not said a word has not begun one.
         Err(_) if place.phase() != Phase::Handshake => return outcome,
         Err(_) => HandshakeFailure::ByPeer,
@@ -171,4 +173,76 @@ async fn say_that_it_is_tls(
     outbox.give_back(&shard.buffers);
     flushed?;
     close::linger(stream, shard, place).await
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::connection::roster::{self, Roster};
+    use crate::connection::{Door, serve};
+    use crate::http::request::HeadLimits;
+    use crate::shard::{Options, Shard, Trusted};
+    use crate::site::{self, hosts::Hosts};
+    use crate::socket::Stream;
+    use crate::storage::cache::Budget;
+    use crate::tls::session::tests::Both;
+    use futures_lite::future::yield_now;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    fn shard(both: &Both) -> Rc<Shard> {
+        let all = Hosts::new([(0, &[][..])]).expect("no name is wrong");
+        let options = Options {
+            sites: Arc::from([site::Options::default()]),
+            hosts: Arc::from([all.clone(), all]),
+            head_limits: HeadLimits { head_bytes_max: 1024, target_bytes_max: 512, field_lines_max: 100 },
+            cache: Budget { bytes_max: 0, content_bytes_max: 0 },
+            trusted: Arc::new(Trusted::default()),
+            http2: Default::default(),
+            tls: Arc::from([Some(both.listener.clone()), None]),
+            handshake_limit: None,
+        };
+        Rc::new(Shard::open(&options).expect("there is nothing to open"))
+    }
+
+    fn connection(said: &[u8]) -> (Stream, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        ours.set_nonblocking(true).expect("an open socket");
+        theirs.write_all(said).expect("there is room");
+        (Stream::new(ours.into(), None), theirs)
+    }
+
+    fn has_answer(client: &UnixStream) -> bool {
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        matches!(rustix::net::recv(client, &mut [0u8; 1], flags), Ok((1.., _)))
+    }
+
+    /// A crowd begins its handshakes, and one small request comes in behind all of them: it waits for one step of one of them, and not for all.
+    #[test]
+    fn a_request_does_not_wait_for_the_handshakes_of_a_crowd() {
+        let executor = glommio::LocalExecutorBuilder::default().make().expect("io_uring works here");
+        executor.run(async {
+            let both = Both::new();
+            let (shard, roster) = (shard(&both), Roster::new(roster::tests::LIMITS));
+            let mut crowd = Vec::new();
+            for _ in 0..20 {
+                let (stream, client) = connection(&both.begin().1);
+                let door = Door { listener: 0, is_proxied: false, is_tls: true };
+                glommio::spawn_local(serve(stream, door, shard.clone(), &roster)).detach();
+                crowd.push(client);
+            }
+            let (stream, small) = connection(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let door = Door { listener: 1, is_proxied: false, is_tls: false };
+            glommio::spawn_local(serve(stream, door, shard.clone(), &roster)).detach();
+            while !has_answer(&small) {
+                yield_now().await;
+            }
+            let served = crowd.iter().filter(|client| has_answer(client)).count();
+            assert!(served <= 2, "{served} handshakes came first");
+            while !crowd.iter().all(has_answer) {
+                yield_now().await;
+            }
+        });
+    }
 }

@@ -9,10 +9,13 @@ use super::roster::{Phase, Place};
 use crate::shard::{ReadAheadPermit, Shard};
 use crate::socket::Stream;
 use crate::storage::file::{OpenFile, ReadFault, SpanBytes};
-use crate::storage::span::{self, AlignedSpan};
+use crate::storage::span::AlignedSpan;
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 /// Reads of one transfer in flight or waiting for the socket: at 128 KiB each, enough to keep a
 /// disk busy while the socket takes the one before.
@@ -27,44 +30,62 @@ pub(super) async fn send_file(
     file: Rc<OpenFile>,
     range: Range<u64>,
 ) -> Result<(), Close> {
-    let mut spans = span::spans(range);
-    let mut window: VecDeque<Reading> = VecDeque::with_capacity(WINDOW_SPANS);
+    let mut reads = Reads::new(file, range);
     loop {
-        while window.len() < WINDOW_SPANS {
-            let permit = if window.is_empty() { None } else { shard.read_ahead.permit() };
-            if permit.is_none() && !window.is_empty() {
-                break;
-            }
-            let Some(span) = spans.next() else { break };
-            window.push_back(Reading::start(&file, span, permit));
-        }
-        let Some(reading) = window.pop_front() else { return outbox.flush(stream, place).await };
-        let bytes = reading.end(place).await?;
+        place.begin(Phase::Disk);
+        let next = poll_fn(|cx| reads.poll_next(shard, cx));
+        let Some(bytes) = place.guard(next).await?? else { return outbox.flush(stream, place).await };
         outbox.send_bulk(stream, place, &shard.bulk, &bytes).await?;
-        file.count_sent(bytes.len() as u64);
+        reads.file.count_sent(bytes.len() as u64);
     }
 }
 
 /// Reads one span of `file`.
 pub(super) async fn read(place: &Place, file: &Rc<OpenFile>, span: AlignedSpan) -> Result<SpanBytes, Close> {
-    Reading::start(file, span, None).end(place).await
+    place.begin(Phase::Disk);
+    place.guard(file.begin_read(span)).await?.map_err(|fault| cut_short(&fault))
+}
+
+/// The bytes of a part of a file, span by span, read ahead.
+pub(super) struct Reads {
+    pub(super) file: Rc<OpenFile>,
+    /// What is to be read; the next span begins where it does.
+    rest: Range<u64>,
+    window: VecDeque<Reading>,
+}
+
+impl Reads {
+    /// Of the bytes `range`; nothing is read yet.
+    pub(super) fn new(file: Rc<OpenFile>, range: Range<u64>) -> Reads {
+        Reads { file, rest: range, window: VecDeque::with_capacity(WINDOW_SPANS) }
+    }
+
+    /// The next span, once it is there; none behind the last.
+    pub(super) fn poll_next(
+        &mut self,
+        shard: &Rc<Shard>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<SpanBytes>, Close>> {
+        while self.window.len() < WINDOW_SPANS && !self.rest.is_empty() {
+            let permit = if self.window.is_empty() { None } else { shard.read_ahead.permit() };
+            if permit.is_none() && !self.window.is_empty() {
+                break;
+            }
+            let span = AlignedSpan::first_of(self.rest.start, self.rest.end);
+            self.rest.start = span.wanted_end();
+            self.window.push_back(Reading { task: self.file.begin_read(span), _permit: permit });
+        }
+        let Some(reading) = self.window.front_mut() else { return Poll::Ready(Ok(None)) };
+        let Poll::Ready(read) = Pin::new(&mut reading.task).poll(cx) else { return Poll::Pending };
+        self.window.pop_front();
+        Poll::Ready(read.map(Some).map_err(|fault| cut_short(&fault)))
+    }
 }
 
 /// One read in flight, and the leave to hold what it brings.
 struct Reading {
     task: glommio::Task<Result<SpanBytes, ReadFault>>,
     _permit: Option<ReadAheadPermit>,
-}
-
-impl Reading {
-    fn start(file: &Rc<OpenFile>, span: AlignedSpan, permit: Option<ReadAheadPermit>) -> Reading {
-        Reading { task: file.begin_read(span), _permit: permit }
-    }
-
-    async fn end(self, place: &Place) -> Result<SpanBytes, Close> {
-        place.begin(Phase::Disk);
-        place.guard(self.task).await?.map_err(|fault| cut_short(&fault))
-    }
 }
 
 fn cut_short(fault: &ReadFault) -> Close {

@@ -81,6 +81,12 @@ pub struct Counters {
     pub connections_shed: Counter,
     /// Connections that were closed because their client sent or took less than the least rate.
     pub slow_peers_cut: Counter,
+    /// Connections that spoke HTTP/2.
+    pub http2_connections: Counter,
+    /// Requests that came by it.
+    pub http2_requests: Counter,
+    /// Its streams that ended before their answer did: the client did not want it any more, or broke a rule.
+    pub http2_streams_broken_off: Counter,
     handshakes: [Counter; HandshakeKind::ALL.len()],
     handshakes_failed: [Counter; HandshakeFailure::ALL.len()],
 }
@@ -147,6 +153,9 @@ impl Counters {
             requests_limited: Counter::new(),
             connections_shed: Counter::new(),
             slow_peers_cut: Counter::new(),
+            http2_connections: Counter::new(),
+            http2_requests: Counter::new(),
+            http2_streams_broken_off: Counter::new(),
             handshakes: [const { Counter::new() }; HandshakeKind::ALL.len()],
             handshakes_failed: [const { Counter::new() }; HandshakeFailure::ALL.len()],
         }
@@ -235,7 +244,7 @@ impl Counters {
         self.beaten_milliseconds.set(self.beaten_milliseconds.get().max(other.beaten_milliseconds.get()));
     }
 
-    fn singles(&self) -> [&Counter; 17] {
+    fn singles(&self) -> [&Counter; 20] {
         [
             &self.received_bytes,
             &self.sent_bytes,
@@ -254,6 +263,9 @@ impl Counters {
             &self.requests_limited,
             &self.connections_shed,
             &self.slow_peers_cut,
+            &self.http2_connections,
+            &self.http2_requests,
+            &self.http2_streams_broken_off,
         ]
     }
 

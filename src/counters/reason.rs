@@ -30,13 +30,14 @@ pub enum Closed {
     TooSlow,
     Refused,
     Panicked,
+    Protocol,
     Handshake,
     HandshakeTimeout,
 }
 
 impl Closed {
     /// All of them, with their words.
-    pub const ALL: [(Closed, &'static str); 20] = [
+    pub const ALL: [(Closed, &'static str); 21] = [
         (Closed::Finished, "finished"),
         (Closed::ByPeer, "by_peer"),
         (Closed::MidHead, "mid_head"),
@@ -55,6 +56,7 @@ impl Closed {
         (Closed::TooSlow, "too_slow"),
         (Closed::Refused, "refused"),
         (Closed::Panicked, "panicked"),
+        (Closed::Protocol, "http2_error"),
         (Closed::Handshake, "handshake"),
         (Closed::HandshakeTimeout, "handshake_timeout"),
     ];

@@ -3,7 +3,8 @@
 //! A [`Fields`] borrows the field section and remembers where the first line of each known
 //! field starts, so that it is small, needs no allocation, and finds a field without a search.
 //!
-//! Invariant: the section passed `request::parse`, so each line is `name ":" OWS value OWS CRLF`.
+//! Invariant: the section passed `request::parse`, or was made of field lines of HTTP/2 that were checked as strictly, so
+//! each line is `name ":" OWS value OWS CRLF`.
 
 use super::grammar::trim_whitespace;
 
@@ -62,10 +63,9 @@ known_fields! {
 /// Marks a field that did not come.
 const ABSENT: u16 = u16::MAX;
 
-/// The known fields of one request.
+/// Where a section has the known fields.
 #[derive(Clone, Copy, Debug)]
-pub struct Fields<'a> {
-    section: &'a [u8],
+pub struct FirstLines {
     first_line: [u16; FieldName::COUNT],
     /// One bit a field: it came on more than one line.
     repeated: u32,
@@ -73,27 +73,44 @@ pub struct Fields<'a> {
 
 const _: () = assert!(FieldName::COUNT <= u32::BITS as usize);
 
-impl<'a> Fields<'a> {
-    /// Fields of a section, none of which is known yet; see [`Fields::note`].
-    pub(super) fn new(section: &'a [u8]) -> Fields<'a> {
-        assert!(section.len() < usize::from(ABSENT), "the head limit keeps a section below 64 KiB");
-        Fields { section, first_line: [ABSENT; FieldName::COUNT], repeated: 0 }
-    }
+impl FirstLines {
+    /// No field came yet.
+    pub const NONE: FirstLines = FirstLines { first_line: [ABSENT; FieldName::COUNT], repeated: 0 };
 
     /// Notes that a line of the field `name` starts at `offset` in the section.
-    pub(super) fn note(&mut self, name: FieldName, offset: usize) {
-        debug_assert!(offset < self.section.len());
+    pub fn note(&mut self, name: FieldName, offset: usize) {
         let slot = &mut self.first_line[name as usize];
         if *slot == ABSENT {
-            *slot = u16::try_from(offset).expect("the section is below 64 KiB: asserted in new");
+            let offset = u16::try_from(offset).ok().filter(|offset| *offset != ABSENT);
+            *slot = offset.expect("the head limit keeps a section below 64 KiB");
         } else {
             self.repeated |= 1 << name as u32;
         }
     }
+}
+
+impl Default for FirstLines {
+    fn default() -> FirstLines {
+        FirstLines::NONE
+    }
+}
+
+/// The known fields of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    section: &'a [u8],
+    lines: FirstLines,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a section, whose first lines were noted.
+    pub fn new(section: &'a [u8], lines: FirstLines) -> Fields<'a> {
+        Fields { section, lines }
+    }
 
     /// Whether at least one line of the field came.
     pub fn has(&self, name: FieldName) -> bool {
-        self.first_line[name as usize] != ABSENT
+        self.lines.first_line[name as usize] != ABSENT
     }
 
     /// All lines as they came, the empty one at the end too.
@@ -103,9 +120,9 @@ impl<'a> Fields<'a> {
 
     /// The values of all lines of the field, in order; they form one list (RFC 9110 §5.3).
     pub fn values(&self, name: FieldName) -> Values<'a> {
-        let start = self.first_line[name as usize];
+        let start = self.lines.first_line[name as usize];
         let rest = if start == ABSENT { &[][..] } else { &self.section[usize::from(start)..] };
-        Values { name, rest, more: self.repeated & (1 << name as u32) != 0 }
+        Values { name, rest, more: self.lines.repeated & (1 << name as u32) != 0 }
     }
 
     /// The value of a field that came on exactly one line.
@@ -165,16 +182,16 @@ mod tests {
     use super::*;
 
     fn fields(section: &str) -> Fields<'_> {
-        let mut fields = Fields::new(section.as_bytes());
+        let mut lines = FirstLines::NONE;
         let mut offset = 0;
         for line in section.split_inclusive("\r\n") {
             let name = line.split(':').next().unwrap_or("");
             if let Some(name) = FieldName::from_token(name.as_bytes()) {
-                fields.note(name, offset);
+                lines.note(name, offset);
             }
             offset += line.len();
         }
-        fields
+        Fields::new(section.as_bytes(), lines)
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) fn content(fields: &Fields<'_>, version: Version) -> Result<RequestCo
 }
 
 /// What the client expects, as far as this server knows it.
-pub(super) fn expectation(fields: &Fields<'_>) -> Expectation {
+pub fn expectation(fields: &Fields<'_>) -> Expectation {
     let mut members = fields.values(FieldName::Expect).flat_map(list_members);
     let known = members.all(|member| member.eq_ignore_ascii_case(b"100-continue"));
     if known { Expectation::Answer } else { Expectation::Unknown }

@@ -3,11 +3,11 @@
 use super::fields::{FieldName, Fields};
 use super::request::{BadRequest, Version};
 
-/// RFC 9112 §3.2: exactly one valid Host in 1.1, at most one in 1.0. In HTTP/2 the target's authority stands for it, and
-/// may be absent too (RFC 9113 §8.3.1).
-pub(super) fn check(fields: &Fields<'_>, version: Version) -> Result<(), BadRequest> {
+/// RFC 9112 §3.2: exactly one valid Host in 1.1, at most one in 1.0. In HTTP/2 as in 1.1: the authority of the target
+/// stands for it (RFC 9113 §8.3.1).
+pub fn check(fields: &Fields<'_>, version: Version) -> Result<(), BadRequest> {
     if !fields.has(FieldName::Host) {
-        return if version == Version::Http11 { Err(BadRequest::HostMissing) } else { Ok(()) };
+        return if version == Version::Http10 { Ok(()) } else { Err(BadRequest::HostMissing) };
     }
     let host = fields.only(FieldName::Host).ok_or(BadRequest::HostRepeated)?;
     if is_authority(host) { Ok(()) } else { Err(BadRequest::HostInvalid) }

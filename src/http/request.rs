@@ -6,7 +6,7 @@
 //!
 //! Invariant: of a [`RequestHead`], the first `len` bytes of the buffer are exactly the head.
 
-use super::fields::{FieldName, Fields};
+use super::fields::{FieldName, Fields, FirstLines};
 use super::framing::{self, Expectation, Persistence, RequestContent};
 use super::host;
 use super::method::Method;
@@ -284,13 +284,13 @@ fn names_a_version(head: &[u8]) -> bool {
 }
 
 fn known_fields<'a>(section: &'a [u8], lines: &[httparse::Header<'a>]) -> Fields<'a> {
-    let mut fields = Fields::new(section);
+    let mut first_lines = FirstLines::NONE;
     for line in lines {
         if let Some(name) = FieldName::from_token(line.name.as_bytes()) {
-            fields.note(name, line.name.as_ptr() as usize - section.as_ptr() as usize);
+            first_lines.note(name, line.name.as_ptr() as usize - section.as_ptr() as usize);
         }
     }
-    fields
+    Fields::new(section, first_lines)
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ pub struct Peer {
 pub struct Shard {
     /// What is served, by the number of a listener.
     served: RefCell<Vec<Option<Served>>>,
+    /// How often that was replaced.
+    generation: Cell<u64>,
     /// Limits on request heads.
     pub head_limits: Cell<HeadLimits>,
     /// What separates the parts of an answer.
@@ -97,6 +99,7 @@ impl Shard {
     pub fn new(head_limits: HeadLimits) -> Shard {
         Shard {
             served: RefCell::default(),
+            generation: Cell::default(),
             head_limits: Cell::new(head_limits),
             boundary: Boundary::new(random_bits()),
             clock: Clock::new(),
@@ -111,6 +114,7 @@ impl Shard {
     /// Serves this from the next request on; `listeners` are the positions of its listeners among its options, and their
     /// numbers. Others are gone from then on, and what they served last is served to their connections until those end.
     pub fn serve(&self, service: &Rc<Service>, listeners: impl IntoIterator<Item = (u16, u16)>) {
+        self.generation.set(self.generation.get() + 1);
         let mut served = self.served.borrow_mut();
         served.iter_mut().flatten().for_each(|one| one.is_gone = true);
         for (position, number) in listeners {
@@ -121,6 +125,11 @@ impl Shard {
             served[at] = Some(Served { service: service.clone(), position, is_gone: false });
         }
         self.head_limits.set(service.head_limits);
+    }
+
+    /// Which of the services that followed one another is served now.
+    pub fn generation(&self) -> u64 {
+        self.generation.get()
     }
 
     /// What is served to a connection that came in by this listener.

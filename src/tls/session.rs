@@ -328,3 +328,163 @@ fn cipher_name(suite: CipherSuite) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::tls::{Listener, Names};
+    use rustls::crypto::aws_lc_rs;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+    use std::io::Error;
+
+    /// A listener with one certificate, and clients that trust it.
+    pub(crate) struct Both {
+        pub(crate) listener: Arc<Listener>,
+        client: Arc<ClientConfig>,
+    }
+
+    impl Both {
+        pub(crate) fn new() -> Both {
+            let signed = rcgen::generate_simple_self_signed(["test.example".to_owned()]).expect("a name");
+            let mut roots = RootCertStore::empty();
+            roots.add(signed.cert.der().clone()).expect("it is a certificate");
+            let provider = Arc::new(aws_lc_rs::default_provider());
+            let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+            let key = signed.signing_key.serialize_der().try_into().expect("it is a key");
+            let server = builder.expect("the provider has them").with_no_client_auth();
+            let server = server.with_single_cert(vec![signed.cert.der().clone()], key).expect("they match");
+            let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+            let client = builder.expect("the provider has them").with_root_certificates(roots).with_no_client_auth();
+            let terms = Terms::new(Names::all(0), Arc::from([Arc::new(server)]));
+            Both { listener: Arc::new(Listener::new(terms)), client: Arc::new(client) }
+        }
+
+        /// A client, and what it begins with.
+        pub(crate) fn begin(&self) -> (ClientConnection, Vec<u8>) {
+            let name = "test.example".try_into().expect("a name");
+            let mut client = ClientConnection::new(self.client.clone(), name).expect("it can begin");
+            let hello = written(|out| client.write_tls(out).map(drop));
+            (client, hello)
+        }
+    }
+
+    fn take_all(client: &mut ClientConnection, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            client.read_tls(&mut bytes).expect("there is room");
+            client.process_new_packets().expect("the server is right");
+        }
+    }
+
+    fn established() -> (ClientConnection, Box<Session>) {
+        let both = Both::new();
+        let (mut client, hello) = both.begin();
+        let terms = both.listener.terms();
+        let mut opening = Opening::default();
+        // A ClientHello comes in pieces as well.
+        let (one, other) = hello.split_at(100);
+        assert!(opening.take_in(one, &terms).expect("it is right so far").is_none());
+        let mut session = opening.take_in(other, &terms).expect("it is right").expect("it is whole");
+        assert!(session.settle_facts().is_none());
+        take_all(&mut client, &written(|out| session.give_out(out)));
+        let finished = written(|out| client.write_tls(out).map(drop));
+        session.take_in(&mut &finished[..]).expect("there is room");
+        session.process().expect("the client is right");
+        take_all(&mut client, &written(|out| session.give_out(out)));
+        assert!(session.settle_facts().is_some_and(|facts| facts.server_name.as_deref() == Some("test.example")));
+        (client, session)
+    }
+
+    /// Plain bytes in each record, by its length: a header of five bytes, the type and a tag of 16 stand around them.
+    fn records(mut bytes: &[u8]) -> Vec<usize> {
+        let mut lengths = Vec::new();
+        while let [_, _, _, high, low, ..] = *bytes {
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            lengths.push(length - 17);
+            bytes = &bytes[5 + length..];
+        }
+        lengths
+    }
+
+    #[test]
+    fn the_first_records_are_small_and_so_are_those_behind_a_pause() {
+        let (_client, mut session) = established();
+        let content = vec![0; 3 * STEP_BYTES_MAX];
+        let begun = Instant::now();
+        for (after, small, rest) in [
+            (Duration::ZERO, 10, vec![16_384, 16_384, 16_384, 2_484]),
+            (IDLE_MIN / 2, 0, vec![16_384; 4]),
+            (IDLE_MIN * 2, 10, vec![16_384, 16_384, 16_384, 2_484]),
+        ] {
+            session.seal([b"head", &content], begun + after).expect("it is open");
+            let lengths = records(&written(|out| session.give_out(out)));
+            assert_eq!(lengths, [vec![EAGER_RECORD_BYTES; small], rest].concat(), "{after:?}");
+            assert_eq!(session.settle(), STEP_BYTES_MAX);
+        }
+    }
+
+    /// What the socket does not take waits, is told of when all of it has left, and arrives once.
+    #[test]
+    fn what_was_sealed_is_owed_until_its_records_have_left() {
+        struct Narrow(Vec<u8>, usize);
+        impl Write for Narrow {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                if self.1 == 0 {
+                    return Err(Error::from(std::io::ErrorKind::WouldBlock));
+                }
+                let count = self.1.min(bytes.len());
+                self.1 -= count;
+                self.0.extend_from_slice(&bytes[..count]);
+                Ok(count)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (mut client, mut session) = established();
+        let content: Vec<u8> = (0..40_000u32).map(|number| number.to_le_bytes()[0]).collect();
+        session.seal([&content[..7], &content[7..]], Instant::now()).expect("it is open");
+        let mut socket = Narrow(Vec::new(), 0);
+        let mut attempts = 0;
+        while session.give_out(&mut socket).is_err() {
+            assert_eq!(session.owed_bytes(), content.len());
+            socket.1 = 999;
+            attempts += 1;
+        }
+        assert_eq!((session.settle(), session.owed_bytes()), (content.len(), 0));
+        assert_eq!(session.given_bytes() > content.len() as u64, attempts > 40);
+        let mut arrived = Vec::new();
+        for piece in socket.0.chunks(4096) {
+            take_all(&mut client, piece);
+            let _ = client.reader().read_to_end(&mut arrived);
+        }
+        assert!(arrived == content);
+    }
+
+    #[test]
+    fn a_goodbye_is_the_end_and_the_silence_of_a_socket_too() {
+        let (mut client, mut session) = established();
+        let mut buffer = [0; 8];
+        assert_eq!(session.read(&mut buffer), None);
+        client.writer().write_all(b"word").expect("it is open");
+        client.send_close_notify();
+        let said = written(|out| client.write_tls(out).map(drop));
+        session.take_in(&mut &said[..]).expect("there is room");
+        session.process().expect("the client is right");
+        assert!(session.has_unread());
+        assert_eq!((session.read(&mut buffer), session.read(&mut buffer)), (Some(4), Some(0)));
+        let (_client, mut session) = established();
+        assert_eq!(session.take_in(&mut &b""[..]).expect("an end is no error"), 0);
+        assert_eq!(session.read(&mut buffer), Some(0));
+    }
+
+    /// A key has no business in a log.
+    #[test]
+    fn a_session_is_shown_without_its_keys() {
+        let (_client, session) = established();
+        let shown = format!("{session:?}");
+        assert!(
+            shown.starts_with("Session { facts: Some(TlsFacts { version: Tls13") && shown.ends_with(".. }"),
+            "{shown}"
+        );
+    }
+}

@@ -8,6 +8,8 @@
 
 mod accept_encoding;
 mod config;
+mod hpack;
+mod http2_request;
 mod preconditions;
 mod proxy_header;
 mod range;
@@ -16,6 +18,8 @@ mod target;
 
 pub use accept_encoding::accept_encoding;
 pub use config::config;
+pub use hpack::hpack;
+pub use http2_request::http2_request;
 pub use preconditions::preconditions;
 pub use proxy_header::proxy_header;
 pub use range::range;
@@ -26,7 +30,7 @@ pub use target::target;
 pub type Target = fn(&[u8]);
 
 /// Name and function of each target; the name is that of its directory in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("request_head", request_head),
     ("target", target),
     ("range", range),
@@ -34,6 +38,8 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("accept_encoding", accept_encoding),
     ("config", config),
     ("proxy_header", proxy_header),
+    ("hpack", hpack),
+    ("http2_request", http2_request),
 ];
 
 /// Up to here an input is cut at every byte; a longer one would cost the square of its length.

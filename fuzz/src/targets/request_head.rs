@@ -14,7 +14,7 @@ const LIMITS: [HeadLimits; 2] = [
     HeadLimits { head_bytes_max: 96, target_bytes_max: 24, field_lines_max: 100 },
 ];
 
-const NAMES: [(FieldName, &str); 19] = [
+pub(super) const NAMES: [(FieldName, &str); 19] = [
     (FieldName::Host, "Host"),
     (FieldName::Connection, "Connection"),
     (FieldName::ContentLength, "Content-Length"),

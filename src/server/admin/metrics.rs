@@ -171,6 +171,17 @@ pub const FAMILIES: &[Family] = &[
         Count(|c| c.slow_peers_cut.get()),
     ),
     family(
+        "otus_httpd_http2_connections_total",
+        "Connections that spoke HTTP/2.",
+        Count(|c| c.http2_connections.get()),
+    ),
+    family("otus_httpd_http2_requests_total", "Requests that came by it.", Count(|c| c.http2_requests.get())),
+    family(
+        "otus_httpd_http2_streams_broken_off_total",
+        "Streams of it that ended before their answer did: the client did not want it any more, or broke a rule.",
+        Count(|c| c.http2_streams_broken_off.get()),
+    ),
+    family(
         "otus_httpd_tls_handshakes_total",
         "TLS handshakes that were finished, by version, and whether an earlier session was taken up again.",
         CountByTwo(["version", "kind"], |counters, tell| {
@@ -416,7 +427,8 @@ mod tests {
         for family in FAMILIES {
             let Family { name, help, .. } = family;
             assert!(name.starts_with("otus_httpd_") || name.starts_with("process_"), "{name}");
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            let is_usual = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            assert!(name.bytes().all(is_usual), "{name}");
             assert_eq!(family.kind() == "counter", name.ends_with("_total"), "{name}");
             assert_eq!(family.kind() == "histogram", matches!(family.source, Durations(_)), "{name}");
             assert!(help.ends_with('.') && !help.contains(['\n', '\\', '|']), "{name}: {help}");

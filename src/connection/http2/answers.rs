@@ -1,0 +1,94 @@
+//! The requests of one connection that are being answered, each as far as it can go.
+//!
+//! Invariant: most answers are there at once, and such a one allocates nothing: what it is made in serves the next.
+
+use crate::exchange::{self, Answer, HeadForm};
+use crate::http2::StreamKey;
+use crate::http2::hpack::Encoder;
+use crate::http2::request::Assembled;
+use crate::shard::{Peer, Shard};
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// A request that was answered.
+pub(super) struct Answered {
+    pub(super) request: Assembled,
+    pub(super) answer: Answer,
+    /// The head of the answer, as a field block.
+    pub(super) written: Vec<u8>,
+}
+
+/// Answers a request; the head is written by this connection's encoder, behind what it has written before.
+pub(super) async fn answer(
+    shard: Rc<Shard>,
+    peer: Peer,
+    encoder: Rc<RefCell<Encoder>>,
+    request: Assembled,
+    mut written: Vec<u8>,
+) -> Answered {
+    let answer = {
+        let head = request.head();
+        exchange::answer(&shard, &peer, &head, HeadForm::Compressed(&encoder), &mut written).await
+    };
+    Answered { request, answer, written }
+}
+
+/// Those that wait for the disk.
+pub(super) struct Answers<F> {
+    waiting: Vec<(StreamKey, Pin<Box<Option<F>>>)>,
+    /// What the next one is made in.
+    spare: Option<Pin<Box<Option<F>>>>,
+}
+
+impl<F> Default for Answers<F> {
+    fn default() -> Answers<F> {
+        Answers { waiting: Vec::new(), spare: None }
+    }
+}
+
+impl<F: Future<Output = Answered>> Answers<F> {
+    /// Begins one; gives it if it is there at once.
+    pub(super) fn begin(&mut self, key: StreamKey, answering: F, cx: &mut Context<'_>) -> Option<Answered> {
+        let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
+        place.set(Some(answering));
+        let answered = poll(&mut place, cx);
+        if answered.is_some() {
+            self.spare = Some(place);
+        } else {
+            self.waiting.push((key, place));
+        }
+        answered
+    }
+
+    /// One that is there now.
+    pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Option<(StreamKey, Answered)> {
+        for at in 0..self.waiting.len() {
+            let (key, place) = &mut self.waiting[at];
+            if let Some(answered) = poll(place, cx) {
+                let key = *key;
+                self.spare = Some(self.waiting.swap_remove(at).1);
+                return Some((key, answered));
+            }
+        }
+        None
+    }
+
+    /// Forgets one whose stream has ended.
+    pub(super) fn forget(&mut self, key: StreamKey) {
+        self.waiting.retain(|(other, _)| *other != key);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// The answer, once it is there; the place is empty then.
+fn poll<F: Future<Output = Answered>>(place: &mut Pin<Box<Option<F>>>, cx: &mut Context<'_>) -> Option<Answered> {
+    let answering = place.as_mut().as_pin_mut().expect("it is polled until it is there");
+    let Poll::Ready(answered) = answering.poll(cx) else { return None };
+    place.set(None);
+    Some(answered)
+}

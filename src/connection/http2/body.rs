@@ -1,0 +1,165 @@
+//! The content of one answer, frame by frame.
+//!
+//! Invariant: what is said to be available is there, and stays until it is copied.
+
+use crate::connection::close::Close;
+use crate::connection::transfer::Reads;
+use crate::defence::pace::{Pace, Rate};
+use crate::exchange::{Outgoing, Paced, Piece};
+use crate::shard::Shard;
+use crate::storage::file::SpanBytes;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// Content that is being sent.
+pub(super) struct Body {
+    pieces: VecDeque<Piece>,
+    /// Bytes of the first piece that were sent, where it is a text.
+    text_sent: usize,
+    /// The first piece, where it is read from the disk.
+    reads: Option<Reads>,
+    /// What was read of it and is not yet sent, from this position on.
+    span: Option<(SpanBytes, usize)>,
+    /// Bytes that are still to be sent.
+    left: u64,
+    pace: Option<Pace>,
+    /// Bytes that go before there is a pace, and the rate of it.
+    rate: Option<(u64, Rate)>,
+}
+
+impl Body {
+    /// Of this content.
+    pub(super) fn new(content: Outgoing) -> Body {
+        let (pieces, rate) = match content {
+            Outgoing::Nothing => (VecDeque::new(), None),
+            Outgoing::Fixed(text) => (VecDeque::from([Piece::Text(text.as_bytes().to_vec())]), None),
+            Outgoing::Piece(piece) => (VecDeque::from([piece]), None),
+            Outgoing::Pieces(pieces) => (VecDeque::from(pieces), None),
+            Outgoing::Paced(paced) => {
+                let Paced { rate, pieces } = *paced;
+                (VecDeque::from(pieces), Some((rate.after_bytes, rate)))
+            }
+            Outgoing::Followed(_) => unreachable!("the end of content is told of by this connection itself"),
+        };
+        let left = pieces.iter().map(length).sum();
+        Body { pieces, text_sent: 0, reads: None, span: None, left, pace: None, rate }
+    }
+
+    /// Bytes that are still to be sent.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// How long until some may be sent; nothing when it may be now.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
+        self.pace.as_ref().map_or(Duration::ZERO, |pace| pace.wait(now))
+    }
+
+    /// Whether it is read from the disk.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.pieces.front(), Some(Piece::File(..)))
+    }
+
+    /// Whether more can be sent at once, behind what was just copied: of a file, the next part may have to be read.
+    pub(super) fn is_there(&self) -> bool {
+        self.pace.is_none() && (!self.is_read() || self.span.is_some())
+    }
+
+    /// Waits until some is there.
+    pub(super) fn poll_ready(&mut self, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<Result<(), Close>> {
+        let Some(Piece::File(file, range)) = self.pieces.front() else { return Poll::Ready(Ok(())) };
+        if self.span.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        let reads = self.reads.get_or_insert_with(|| Reads::new(file.clone(), range.clone()));
+        match reads.poll_next(shard, cx) {
+            Poll::Ready(Ok(span)) => {
+                self.span = span.map(|span| (span, 0));
+                Poll::Ready(if self.span.is_some() { Ok(()) } else { Err(Close::CutShort) })
+            }
+            Poll::Ready(Err(close)) => Poll::Ready(Err(close)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Bytes that can be sent now, at most `bytes_max`.
+    pub(super) fn available(&self, bytes_max: usize) -> usize {
+        let there = match self.pieces.front() {
+            None => 0,
+            Some(Piece::Text(text)) => text.len() - self.text_sent,
+            Some(Piece::Held(_, range)) => range.len(),
+            Some(Piece::Shared(_, range)) => usize::try_from(range.end - range.start).unwrap_or(usize::MAX),
+            Some(Piece::File(..)) => self.span.as_ref().map_or(0, |(span, at)| span.len() - at),
+        };
+        let paced = match (&self.pace, &self.rate) {
+            (Some(pace), _) => usize::try_from(pace.piece_bytes()).unwrap_or(usize::MAX),
+            (None, Some((at_once, _))) if *at_once > 0 => usize::try_from(*at_once).unwrap_or(usize::MAX),
+            _ => usize::MAX,
+        };
+        there.min(bytes_max).min(paced)
+    }
+
+    /// Appends the next `count` bytes, which are available.
+    pub(super) fn copy(&mut self, count: usize, out: &mut Vec<u8>) -> Result<(), Close> {
+        self.keep_pace(count);
+        self.left -= count as u64;
+        let Some(piece) = self.pieces.front_mut() else { return Ok(()) };
+        let is_done = match piece {
+            Piece::Text(text) => {
+                out.extend_from_slice(&text[self.text_sent..self.text_sent + count]);
+                self.text_sent += count;
+                self.text_sent == text.len()
+            }
+            Piece::Held(bytes, range) => {
+                out.extend_from_slice(&bytes[range.start..range.start + count]);
+                range.start += count;
+                range.start == range.end
+            }
+            Piece::Shared(content, range) => {
+                let start = out.len();
+                out.resize(start + count, 0);
+                let read = content.read(range.start, &mut out[start..]).map_err(std::io::Error::from)?;
+                assert_eq!(read, count, "sealed content never shrinks, and memory gives all that is asked for");
+                range.start += count as u64;
+                range.is_empty()
+            }
+            Piece::File(file, range) => {
+                let (span, at) = self.span.as_mut().expect("it is available");
+                out.extend_from_slice(&span[*at..*at + count]);
+                *at += count;
+                if *at == span.len() {
+                    self.span = None;
+                }
+                file.count_sent(count as u64);
+                range.start += count as u64;
+                range.is_empty()
+            }
+        };
+        if is_done {
+            self.pieces.pop_front();
+            self.text_sent = 0;
+            self.reads = None;
+        }
+        Ok(())
+    }
+
+    fn keep_pace(&mut self, count: usize) {
+        let Some((at_once, rate)) = &mut self.rate else { return };
+        let now = Instant::now();
+        if *at_once > 0 {
+            *at_once -= count as u64;
+        } else {
+            self.pace.get_or_insert_with(|| Pace::new(rate, now)).sent(count as u64, now);
+        }
+    }
+}
+
+fn length(piece: &Piece) -> u64 {
+    match piece {
+        Piece::Text(text) => text.len() as u64,
+        Piece::Held(_, range) => range.len() as u64,
+        Piece::Shared(_, range) | Piece::File(_, range) => range.end - range.start,
+    }
+}

@@ -1,0 +1,510 @@
+//! The state of one HTTP/2 connection, and a round of its work.
+//!
+//! Invariant: answers are put into `out` in the order in which the encoder wrote their heads: at once.
+
+use super::OUT_BYTES_MAX;
+use super::answers::{Answered, Answers};
+use super::body::Body;
+use super::telling::{self, Endings};
+use crate::connection::close::Close;
+use crate::connection::inbox::{Fill, Inbox};
+use crate::connection::outbox;
+use crate::connection::roster::{Interrupt, Phase, Place};
+use crate::counters;
+use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
+use crate::http2::connection::INPUT_BYTES_MAX;
+use crate::http2::connection::Refused;
+use crate::http2::hpack::Encoder;
+use crate::http2::request::Assembled;
+use crate::http2::{Connection, ErrorCode, Event, Limits, StreamKey};
+use crate::observe::exchanged::Unfinished;
+use crate::shard::{Peer, Shard};
+use crate::socket::Stream;
+use glommio::timer::Timer;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// One connection.
+pub(super) struct Talk<'c> {
+    pub(super) peer: Peer,
+    pub(super) shard: &'c Rc<Shard>,
+    pub(super) place: &'c Place,
+    pub(super) core: Connection,
+    encoder: Rc<RefCell<Encoder>>,
+    /// What is to be sent, from `out_at` on.
+    pub(super) out: Vec<u8>,
+    out_at: usize,
+    /// Bytes of the connection that the socket has taken.
+    pub(super) taken: u64,
+    /// What is being sent, by the keys of its streams.
+    sending: Vec<Option<Box<Sending>>>,
+    pub(super) endings: Endings,
+    /// A buffer for heads.
+    written: Vec<u8>,
+    /// When the last bytes came in.
+    came: Instant,
+    /// The tick of the last look at streams that do not move on.
+    looked_tick: u32,
+    /// The tick in which the peer was told that the connection ends.
+    noticed_tick: u32,
+    /// What was served when the connection began.
+    generation: u64,
+    input_has_ended: bool,
+    /// Ends a wait for the time at which more may be sent.
+    timer: Option<Timer>,
+}
+
+/// Content under way, and what is told at its end.
+struct Sending {
+    body: Body,
+    unfinished: Option<Unfinished>,
+    /// Bytes of head and content that were put into the buffer.
+    put_bytes: u64,
+    /// Whether some of it can be put now.
+    is_ready: bool,
+}
+
+/// What comes of a round.
+pub(super) enum Round {
+    /// Others have their turn, and then what is there is sent.
+    Turn,
+    /// The connection has ended.
+    End(Close),
+}
+
+/// Requests that are answered in a round before others have their turn.
+const ROUND_REQUESTS_MAX: u32 = 64;
+
+/// What is sent without waiting for a turn, as a copied answer of HTTP/1.1 is.
+const SMALL_BYTES_MAX: usize = exchange::COPIED_BYTES_MAX;
+
+/// How long a peer that was told that the connection ends may take to say that it has heard, in ticks.
+const NOTICE_TICKS: u32 = 2;
+
+impl<'c> Talk<'c> {
+    pub(super) fn new(peer: Peer, shard: &'c Rc<Shard>, place: &'c Place, encoder: Rc<RefCell<Encoder>>) -> Talk<'c> {
+        let served = shard.served(peer.listener);
+        let limits = Limits { streams_max: served.service.http2.streams_max, head: shard.head_limits.get() };
+        let core = Connection::new(limits);
+        let mut out = shard.buffers.take_outbound();
+        core.start(&mut out);
+        counters::here().http2_connections.add(1);
+        Talk {
+            peer,
+            shard,
+            place,
+            core,
+            encoder,
+            out,
+            out_at: 0,
+            taken: 0,
+            sending: Vec::new(),
+            endings: Endings::default(),
+            written: Vec::new(),
+            came: Instant::now(),
+            looked_tick: place.tick_now(),
+            noticed_tick: 0,
+            generation: shard.generation(),
+            input_has_ended: false,
+            timer: None,
+        }
+    }
+
+    /// Works until others should have their turn, or it waits.
+    pub(super) fn poll_round<F: Future<Output = Answered>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        inbox: &mut Inbox,
+        answers: &mut Answers<F>,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
+    ) -> Poll<Result<Round, Close>> {
+        let mut answered = 0;
+        loop {
+            self.watch_over(cx, answers, make);
+            let mut has_progress = self.take_in(cx, stream, inbox, answers, make, &mut answered)?;
+            while let Some((key, ready)) = self.has_room().then(|| answers.next(cx)).flatten() {
+                self.put_answer(key, ready);
+                has_progress = true;
+            }
+            self.make_ready(cx);
+            has_progress |= self.put_content();
+            if self.backlog() > SMALL_BYTES_MAX {
+                if stream.poll_room(cx).is_ready() {
+                    return Poll::Ready(Ok(Round::Turn));
+                }
+            } else if self.backlog() > 0 {
+                if let Poll::Ready(count) = stream.poll_write(cx, &self.out[self.out_at..]) {
+                    self.note_sent(count?);
+                    has_progress = true;
+                }
+            }
+            if let Some(close) = self.ended(answers.is_empty()) {
+                return Poll::Ready(Ok(Round::End(close)));
+            }
+            if answered >= ROUND_REQUESTS_MAX {
+                return Poll::Ready(Ok(Round::Turn));
+            }
+            if has_progress {
+                continue;
+            }
+            self.begin_wait(inbox, answers.is_empty());
+            match self.place.interrupted(cx) {
+                Poll::Ready(interrupt) => self.go_on(stream, interrupt)?,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Sends as much as the socket takes now.
+    pub(super) fn send_now(&mut self, stream: &mut Stream) -> Result<(), Close> {
+        if self.backlog() > 0 {
+            let count = stream.send_now([&self.out[self.out_at..], &[]])?;
+            self.note_sent(count);
+        }
+        Ok(())
+    }
+
+    /// Sends all that is there.
+    pub(super) async fn flush(&mut self, stream: &mut Stream) -> Result<(), Close> {
+        while self.backlog() > 0 {
+            self.place.begin(Phase::Send);
+            let write = std::future::poll_fn(|cx| stream.poll_write(cx, &self.out[self.out_at..]));
+            let count = self.place.guard(std::pin::pin!(write)).await??;
+            self.note_sent(count);
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait to be sent.
+    fn backlog(&self) -> usize {
+        self.out.len() - self.out_at
+    }
+
+    fn has_room(&self) -> bool {
+        self.backlog() < OUT_BYTES_MAX
+    }
+
+    fn note_sent(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.out_at += count;
+        self.taken += count as u64;
+        self.place.count_sent(count);
+        self.place.begin(Phase::Send);
+        self.endings.taken(self.taken);
+        if self.out_at == self.out.len() {
+            self.out.clear();
+            self.out_at = 0;
+        } else if self.out_at >= OUT_BYTES_MAX {
+            self.out.drain(..self.out_at);
+            self.out_at = 0;
+        }
+    }
+
+    /// Looks after the end of the connection, and after streams that do not move on.
+    fn watch_over<F: Future<Output = Answered>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut Answers<F>,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
+    ) {
+        let must_go = self.place.is_closing() || self.shard.draining.get();
+        if (must_go || self.shard.generation() != self.generation) && !self.core.is_going() {
+            self.core.notice(&mut self.out);
+            self.noticed_tick = self.place.tick_now();
+        }
+        let tick = self.place.tick_now();
+        if tick == self.looked_tick {
+            return;
+        }
+        self.looked_tick = tick;
+        if self.core.is_going() && tick >= self.noticed_tick + NOTICE_TICKS {
+            self.core.settle(&mut self.out);
+        }
+        let limits = self.place.limits();
+        while let Some(event) = self.core.overdue(tick, limits.head_seconds, limits.send_seconds, &mut self.out) {
+            if matches!(event, Event::Ended(_)) {
+                counters::here().slow_peers_cut.add(1);
+            }
+            self.take_event(event, cx, answers, make);
+        }
+    }
+
+    /// Takes in what has come; gives whether something had.
+    fn take_in<F: Future<Output = Answered>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        inbox: &mut Inbox,
+        answers: &mut Answers<F>,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
+        answered: &mut u32,
+    ) -> Result<bool, Close> {
+        let mut has_progress = false;
+        while self.has_room() && *answered < ROUND_REQUESTS_MAX {
+            if self.out.capacity() == 0 && !inbox.unread().is_empty() {
+                self.out = self.shard.buffers.take_outbound();
+            }
+            let (count, event) = self.core.receive(inbox.unread(), self.place.tick_now(), &mut self.out)?;
+            inbox.consume(count);
+            has_progress |= count > 0;
+            if let Some(bytes_max) = self.core.take_table_bytes_max() {
+                self.encoder.borrow_mut().set_table_bytes_max(u32::try_from(bytes_max).unwrap_or(u32::MAX));
+            }
+            if let Some(event) = event {
+                *answered += 1;
+                self.take_event(event, cx, answers, make);
+                continue;
+            }
+            if self.input_has_ended {
+                break;
+            }
+            match inbox.poll_fill(cx, stream, self.shard, INPUT_BYTES_MAX) {
+                Poll::Ready(Ok(Fill::Some)) => self.came = Instant::now(),
+                Poll::Ready(Ok(Fill::End)) => self.input_has_ended = true,
+                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Pending => break,
+            }
+            has_progress = true;
+        }
+        Ok(has_progress)
+    }
+
+    fn take_event<F: Future<Output = Answered>>(
+        &mut self,
+        event: Event,
+        cx: &mut Context<'_>,
+        answers: &mut Answers<F>,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
+    ) {
+        match event {
+            Event::Request(key, request) => self.begin_answer(key, request, cx, answers, make),
+            Event::Refused(refused) => self.refuse(refused),
+            // What is made for it is of no use any more.
+            Event::Ended(key) => {
+                counters::here().http2_streams_broken_off.add(1);
+                answers.forget(key);
+                self.drop_sending(key);
+            }
+            Event::NoticeSeen => self.core.settle(&mut self.out),
+        }
+    }
+
+    fn begin_answer<F: Future<Output = Answered>>(
+        &mut self,
+        key: StreamKey,
+        request: Assembled,
+        cx: &mut Context<'_>,
+        answers: &mut Answers<F>,
+        make: &impl Fn(Assembled, Vec<u8>) -> F,
+    ) {
+        counters::here().http2_requests.add(1);
+        if self.place.is_at_last_request() {
+            self.core.notice(&mut self.out);
+            self.core.settle(&mut self.out);
+        }
+        let mut written = std::mem::take(&mut self.written);
+        written.clear();
+        if let Some(ready) = answers.begin(key, make(request, written), cx) {
+            self.put_answer(key, ready);
+        }
+    }
+
+    /// Answers what is no request.
+    fn refuse(&mut self, Refused { key, bad, is_head }: Refused) {
+        let mut written = std::mem::take(&mut self.written);
+        written.clear();
+        let form = HeadForm::Compressed(&self.encoder);
+        let mut answer = exchange::refuse(self.shard, &self.peer, bad, form, &mut written);
+        if is_head {
+            answer.content = Outgoing::Nothing;
+            answer.summary.content_bytes = 0;
+        }
+        self.put(key, None, answer, &written);
+        self.written = written;
+    }
+
+    fn put_answer(&mut self, key: StreamKey, answered: Answered) {
+        let Answered { request, answer, written } = answered;
+        self.put(key, Some(&request), answer, &written);
+        self.core.take_back(request);
+        self.written = written;
+    }
+
+    /// Puts an answer into the buffer: its head, and what small content there is.
+    fn put(&mut self, key: StreamKey, request: Option<&Assembled>, answer: Answer, block: &[u8]) {
+        let head = request.map(Assembled::head);
+        let content = at_once(&answer.content);
+        self.core.send_head(key, block, content.is_some_and(<[u8]>::is_empty), &mut self.out);
+        let content = content.filter(|content| content.is_empty() || content.len() <= self.core.allowance(key));
+        let tell = |leaves| telling::tell(head.as_ref(), &answer, block, self.came, &self.peer, self.place, leaves);
+        if let Some(content) = content {
+            tell(true);
+            if !content.is_empty() {
+                self.core.send_content(key, content.len(), true, &mut self.out);
+                self.out.extend_from_slice(content);
+                self.core.end(key);
+            }
+            return;
+        }
+        let unfinished = tell(false);
+        let put_bytes = u64::from(answer.summary.head_bytes);
+        let sending = Sending { body: Body::new(answer.content), unfinished, put_bytes, is_ready: false };
+        if self.sending.len() <= key {
+            self.sending.resize_with(key + 1, || None);
+        }
+        self.sending[key] = Some(Box::new(sending));
+    }
+
+    /// Sees which content can be put now. What cannot be read any more ends its stream.
+    fn make_ready(&mut self, cx: &mut Context<'_>) {
+        let mut now = None;
+        let mut soonest: Option<Duration> = None;
+        for key in 0..self.sending.len() {
+            let Some(sending) = &mut self.sending[key] else { continue };
+            let wait = sending.body.wait(*now.get_or_insert_with(Instant::now));
+            sending.is_ready = false;
+            if !wait.is_zero() {
+                soonest = Some(soonest.map_or(wait, |soonest| soonest.min(wait)));
+                continue;
+            }
+            match sending.body.poll_ready(self.shard, cx) {
+                Poll::Ready(Ok(())) => sending.is_ready = true,
+                Poll::Ready(Err(_)) => {
+                    // The head has promised its length: that the stream ends short is the only honest thing left.
+                    self.core.reset(key, ErrorCode::InternalError, &mut self.out);
+                    self.drop_sending(key);
+                }
+                Poll::Pending => {}
+            }
+        }
+        self.timer = soonest.map(Timer::new);
+        if let Some(timer) = &mut self.timer {
+            if Pin::new(timer).poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Puts content into the buffer, by the client's priorities; gives whether there was some.
+    fn put_content(&mut self) -> bool {
+        let mut has_progress = false;
+        while self.has_room() {
+            let ready = |key: StreamKey| self.sending[key].as_ref().is_some_and(|sending| sending.is_ready);
+            let Some(key) = self.core.next(ready) else { break };
+            let Some(sending) = &mut self.sending[key] else { break };
+            let count = sending.body.available(self.core.allowance(key));
+            let is_end = sending.body.left() == count as u64;
+            self.core.send_content(key, count, is_end, &mut self.out);
+            sending.put_bytes += count as u64;
+            has_progress = true;
+            if sending.body.copy(count, &mut self.out).is_err() {
+                // Only the kernel's own memory can fail here, and the frame was promised.
+                self.out.resize(self.out.len() + count, 0);
+                self.core.reset(key, ErrorCode::InternalError, &mut self.out);
+                self.drop_sending(key);
+            } else if is_end {
+                self.core.end(key);
+                self.drop_sending(key);
+            } else {
+                sending.is_ready = sending.body.is_there();
+            }
+        }
+        has_progress
+    }
+
+    /// What is told of a stream's answer is told when the socket has taken what is in the buffer.
+    fn drop_sending(&mut self, key: StreamKey) {
+        let Some(sending) = self.sending.get_mut(key).and_then(Option::take) else { return };
+        if let Some(unfinished) = sending.unfinished {
+            let at = self.taken + self.backlog() as u64;
+            self.endings.put(unfinished, sending.put_bytes, at);
+        }
+    }
+
+    /// Whether all is done that will be.
+    fn ended(&self, has_no_answers: bool) -> Option<Close> {
+        let is_over = self.core.is_settled() || self.input_has_ended;
+        if !is_over || self.core.has_streams() || !has_no_answers || self.backlog() > 0 {
+            return None;
+        }
+        Some(if self.input_has_ended { Close::ByPeer } else { Close::Finished })
+    }
+
+    /// Begins the phase of what is waited for now.
+    fn begin_wait(&mut self, inbox: &Inbox, has_no_answers: bool) {
+        let mut sendings = self.sending.iter().flatten();
+        let phase = if self.backlog() > 0 || self.core.is_stalled() {
+            Phase::Send
+        } else if self.timer.is_some() {
+            Phase::Paced
+        } else if !has_no_answers || sendings.any(|sending| sending.body.is_read()) {
+            Phase::Disk
+        } else if self.core.is_amid() || !inbox.unread().is_empty() || self.core.has_streams() {
+            Phase::Head
+        } else if self.core.is_going() || self.core.has_answered() {
+            Phase::Linger
+        } else {
+            Phase::Idle
+        };
+        if phase == Phase::Idle && self.out.capacity() > 0 {
+            self.shard.buffers.give_outbound(std::mem::take(&mut self.out));
+            self.written = Vec::new();
+        }
+        if self.place.phase() != phase {
+            if phase == Phase::Idle { self.place.begin_idle() } else { self.place.begin(phase) }
+        }
+    }
+
+    /// After an interrupted wait: whether to go on.
+    fn go_on(&mut self, stream: &Stream, interrupt: Interrupt) -> Result<(), Close> {
+        match interrupt {
+            Interrupt::TimedOut(Phase::Send) => outbox::go_on(stream, self.place, interrupt),
+            // Streams whose content does not come are answered in the next round.
+            Interrupt::TimedOut(Phase::Head) if !self.core.is_amid() && self.core.has_streams() => {
+                self.place.begin(Phase::Head);
+                Ok(())
+            }
+            Interrupt::TimedOut(Phase::Linger) if self.core.reset_answered(&mut self.out) => Ok(()),
+            Interrupt::TimedOut(Phase::Linger) if !self.core.is_settled() => {
+                self.core.settle(&mut self.out);
+                Ok(())
+            }
+            // It is told in the next round, and the phase is no longer the idle one.
+            Interrupt::Draining => Ok(()),
+            other => Err(other.into()),
+        }
+    }
+}
+
+impl Drop for Talk<'_> {
+    fn drop(&mut self) {
+        self.endings.break_off(self.taken);
+        for key in 0..self.sending.len() {
+            if let Some(Sending { unfinished: Some(unfinished), put_bytes, .. }) =
+                self.sending[key].take().map(|sending| *sending)
+            {
+                let unsent = self.backlog() as u64;
+                telling::end(unfinished, put_bytes.saturating_sub(unsent));
+            }
+        }
+        self.shard.buffers.give_outbound(std::mem::take(&mut self.out));
+    }
+}
+
+/// The content that goes with its head, where it is small and in memory.
+fn at_once(content: &Outgoing) -> Option<&[u8]> {
+    match content {
+        Outgoing::Nothing => Some(&[][..]),
+        Outgoing::Fixed(text) => Some(text.as_bytes()),
+        Outgoing::Piece(Piece::Text(bytes)) => Some(bytes.as_slice()),
+        Outgoing::Piece(Piece::Held(bytes, range)) => bytes.get(range.clone()),
+        _ => None,
+    }
+    .filter(|bytes| bytes.len() <= SMALL_BYTES_MAX)
+}

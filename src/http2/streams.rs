@@ -1,0 +1,139 @@
+//! The streams of one connection that are open, and what is remembered of those that are not (RFC 9113 §5.1).
+//!
+//! Invariant: a stream is in the table from its request to the end of its answer, and its identifier in no other place meanwhile.
+
+use super::frame::WINDOW_BYTES;
+use super::priority::Priority;
+use super::request::Assembled;
+use slab::Slab;
+
+/// The key of a stream among those of its connection. Another stream has it once this one has ended.
+pub type StreamKey = usize;
+
+/// One that is open.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: u32,
+    /// Whether more of the request is to come.
+    pub(super) is_receiving: bool,
+    /// Bytes of content that the request's Content-Length still promises.
+    pub(super) content_left: Option<u64>,
+    /// Bytes that may still come.
+    pub(super) receive_window: i64,
+    /// Bytes that may still be sent; below zero where the peer has taken back what it had granted.
+    pub(super) send_window: i64,
+    pub(super) priority: Priority,
+    /// When it was last sent something; those that wait for longest have their turn.
+    pub(super) turn: u64,
+    /// Bytes of content that were sent.
+    pub(super) sent_bytes: u64,
+    /// Whether its answer was sent whole, and the end of its request is all that is missing.
+    pub(super) is_answered: bool,
+    /// Whether there is content that waits to be sent.
+    pub(super) is_sending: bool,
+    /// The second in which it last moved on.
+    pub(super) moved: u32,
+    /// The request, while its content is waited for.
+    pub(super) request: Option<Assembled>,
+}
+
+/// Streams that have ended and are still known.
+const RECENT: usize = 64;
+
+/// The streams of a connection.
+#[derive(Debug)]
+pub(super) struct Streams {
+    open: Slab<Stream>,
+    /// The highest identifier that the peer has used.
+    pub(super) last: u32,
+    /// What the send window of a new stream is.
+    pub(super) initial_window: i64,
+    recent: [Ended; RECENT],
+    recent_at: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ended {
+    id: u32,
+    /// We ended it while the peer might still have been sending.
+    was_reset: bool,
+}
+
+/// What is known of an identifier that a frame names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// It is open.
+    Open(StreamKey),
+    /// It was never used, and still may be.
+    Idle,
+    /// It was reset by us: what the peer sent before it knew is to be ignored.
+    Reset,
+    /// It has ended.
+    Ended,
+    /// It was passed over, or ended long ago.
+    Forgotten,
+}
+
+impl Default for Streams {
+    fn default() -> Streams {
+        Streams {
+            open: Slab::new(),
+            last: 0,
+            initial_window: WINDOW_BYTES,
+            recent: [Ended::default(); RECENT],
+            recent_at: 0,
+        }
+    }
+}
+
+impl Streams {
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn find(&self, id: u32) -> Named {
+        if id > self.last {
+            return Named::Idle;
+        }
+        if let Some((key, _)) = self.open.iter().find(|(_, stream)| stream.id == id) {
+            return Named::Open(key);
+        }
+        match self.recent.iter().find(|ended| ended.id == id) {
+            Some(ended) if ended.was_reset => Named::Reset,
+            Some(_) => Named::Ended,
+            None => Named::Forgotten,
+        }
+    }
+
+    pub(super) fn get(&self, key: StreamKey) -> &Stream {
+        &self.open[key]
+    }
+
+    pub(super) fn get_mut(&mut self, key: StreamKey) -> &mut Stream {
+        &mut self.open[key]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (StreamKey, &Stream)> {
+        self.open.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamKey, &mut Stream)> {
+        self.open.iter_mut()
+    }
+
+    pub(super) fn enter(&mut self, stream: Stream) -> StreamKey {
+        self.open.insert(stream)
+    }
+
+    /// Ends one that is open. `was_reset`: what the peer still sends on it is to be ignored.
+    pub(super) fn end(&mut self, key: StreamKey, was_reset: bool) -> Stream {
+        let stream = self.open.remove(key);
+        self.remember(stream.id, was_reset);
+        stream
+    }
+
+    pub(super) fn remember(&mut self, id: u32, was_reset: bool) {
+        self.recent[self.recent_at % RECENT] = Ended { id, was_reset };
+        self.recent_at = (self.recent_at + 1) % RECENT;
+    }
+}
