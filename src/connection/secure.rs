@@ -100,11 +100,9 @@ async fn attempt(
     };
     inbox.give_back(&shard.buffers);
     stream.secure(session);
-    loop {
+    // What the server says last waits for the first answer, or until the first request is waited for.
+    while stream.session().is_some_and(|session| session.is_handshaking()) {
         place.guard(poll_fn(|cx| stream.poll_give_out(cx))).await??;
-        if stream.session().is_none_or(|session| !session.is_handshaking()) {
-            break;
-        }
         if place.guard(poll_fn(|cx| stream.poll_take_in(cx))).await?? == 0 {
             return Err(Close::ByPeer);
         }

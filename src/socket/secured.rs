@@ -113,14 +113,15 @@ impl Stream {
             if let Some(count) = self.session.as_mut().and_then(|session| session.read(buffer)) {
                 return Poll::Ready(Ok(count));
             }
+            // Tickets, or new keys that the peer has asked for. Where a request has come already, they leave with its answer, as they do if
+            // the socket takes nothing now.
+            self.give_out_now(SendFlags::empty())?;
             match self.poll_take_in(cx) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
             self.process()?;
-            // What the peer has asked for by it, if anything: new keys. It leaves with the next answer if it cannot now.
-            self.give_out_now(SendFlags::empty())?;
         }
     }
 
