@@ -85,6 +85,24 @@ pub struct Args {
 pub enum Command {
     /// Show the state of a running server, each second at a terminal
     Status(StatusArgs),
+    /// Make a certificate that vouches for itself, and its key: for trials of HTTPS
+    SelfSigned(SelfSignedArgs),
+}
+
+/// What a certificate is made for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SelfSignedArgs {
+    /// Host name or address that it is for; may be given several times
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// Directory for NAME.crt and NAME.key [default: this one]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Days that it holds for [default: 90]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: Option<u32>,
 }
 
 /// How the state of a running server is shown.

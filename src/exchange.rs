@@ -30,7 +30,9 @@ use crate::http::target::{RequestTarget, SitePath};
 use crate::observe::access::Logs;
 use crate::observe::exchanged::{CacheStatus, Summary};
 use crate::shard::{Peer, Shard};
+use crate::site::hosts;
 use crate::site::policy::Policy;
+use crate::site::rule::RequestParts;
 use crate::site::{Asked, Located, Moment, Representation, Site, page};
 use crate::storage::refusal::Refusal;
 use std::borrow::Cow;
@@ -60,7 +62,7 @@ pub async fn answer(
     let served = shard.served(peer.listener);
     let is_last = shard.draining.get() || served.is_gone;
     let persistence = if is_last { Persistence::Close } else { head.persistence };
-    let mut exchange = Exchange { shard, head, now: &now, persistence, form };
+    let mut exchange = Exchange { shard, head, now: &now, persistence, form, secured: peer.secured };
     let (target, path) = match parse_target(head.target) {
         Ok(parsed) => parsed,
         // Whatever the target of a method that does nothing here; `OPTIONS *` and `CONNECT host:port` have none that is a
@@ -199,14 +201,16 @@ struct Exchange<'a> {
     now: &'a Now,
     persistence: Persistence,
     form: HeadForm<'a>,
+    /// The terms of the connection, where it has TLS.
+    secured: Option<u16>,
 }
 
 impl Exchange<'_> {
     async fn answer(&self, site: &Site, asked: &Asked<'_>, out: &mut Vec<u8>) -> Answer {
         let policy = site.policy(asked.path);
-        if let Some(seconds) = policy.limit_requests.as_ref().and_then(|limit| over(limit, asked)) {
+        if let Some(located) = self.stopped(&policy, asked) {
             // Boxed, as below.
-            return Box::pin(self.too_many(site, &policy, asked, seconds, out)).await;
+            return Box::pin(self.finish_stopped(site, &policy, asked, located, out)).await;
         }
         let located = match self.head.method {
             Method::Other => Located::NotAllowed,
@@ -227,15 +231,24 @@ impl Exchange<'_> {
         self.finish_dressed(&policy, response, &fields_of(&policy, asked, &located), source, out)
     }
 
-    async fn too_many(
+    /// Whatever is said to a request whose path is not even looked at.
+    fn stopped(&self, policy: &Policy, asked: &Asked<'_>) -> Option<Located> {
+        if let Some(seconds) = policy.limit_requests.as_ref().and_then(|limit| over(limit, asked)) {
+            return Some(Located::TooMany(seconds));
+        }
+        let host = asked.host.map(hosts::host_of);
+        let parts = RequestParts { path: asked.path.as_bytes(), query: asked.query, host };
+        policy.https.objection(policy.redirect_https, self.secured, asked.path, &parts)
+    }
+
+    async fn finish_stopped(
         &self,
         site: &Site,
         policy: &Policy,
         asked: &Asked<'_>,
-        seconds: u32,
+        located: Located,
         out: &mut Vec<u8>,
     ) -> Answer {
-        let located = Located::TooMany(seconds);
         let response = self.respond(&located);
         if policy.error_page.of(response.status).is_some() {
             return self.finish_with_document(site, policy, asked, &located, response, out).await;
@@ -304,6 +317,10 @@ impl Exchange<'_> {
             };
         }
         respond::dress(&mut response, fields, sharing, self.now);
+        if self.secured.is_some() {
+            // RFC 6797 §7.2: without TLS it means nothing, and must not be sent.
+            response.fields.strict_transport = policy.https.strict_transport.as_deref();
+        }
         let mut answer = self.finish(policy.logs.clone(), response, source, out);
         if let Some(bytes_per_second) = NonZeroU64::new(policy.limit_rate) {
             let rate = Rate { bytes_per_second, after_bytes: policy.limit_rate_after };

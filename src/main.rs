@@ -9,6 +9,7 @@ use otus_httpd::observe::{log, notes};
 use otus_httpd::server::daemon::{self, Daemon};
 use otus_httpd::server::doctor::{self, Finding, Level, Occasion};
 use otus_httpd::server::reader::Duty;
+use otus_httpd::server::self_signed;
 use otus_httpd::server::{self, Address, Options, Start, StartError};
 use otus_httpd::watch::{self, Place};
 use std::io::Write;
@@ -44,6 +45,16 @@ fn run(args: &Args) -> ExitCode {
     });
     if let Some(Command::Status(status)) = &args.command {
         return show_status(args, status);
+    }
+    if let Some(Command::SelfSigned(wanted)) = &args.command {
+        let days = wanted.days.unwrap_or(SELF_SIGNED_DAYS);
+        return match self_signed::make(&wanted.names, wanted.out.as_deref(), days) {
+            Ok(text) => {
+                print(&text);
+                ExitCode::SUCCESS
+            }
+            Err(why) => fail(1, &why),
+        };
     }
     if args.test || args.reload_check {
         return check(args);
@@ -86,6 +97,9 @@ fn serve(args: &Args, config: &Config) -> Result<(), StartError> {
     let start = Start { reload: &reload, pid_file: args.pid_file.as_deref(), daemon };
     server::run(options(config)?, start)
 }
+
+/// As long as certificates of public authorities.
+const SELF_SIGNED_DAYS: u32 = 90;
 
 /// Reports all findings on standard output, and on standard error what a start would say: its first error, or that all is well.
 fn check(args: &Args) -> ExitCode {

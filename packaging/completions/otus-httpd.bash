@@ -16,6 +16,9 @@ _otus__httpd() {
             ",$1")
                 cmd="otus__httpd"
                 ;;
+            otus__httpd,self-signed)
+                cmd="otus__httpd__subcmd__self__subcmd__signed"
+                ;;
             otus__httpd,status)
                 cmd="otus__httpd__subcmd__status"
                 ;;
@@ -26,7 +29,7 @@ _otus__httpd() {
 
     case "${cmd}" in
         otus__httpd)
-            opts="-a -p -r -w -c -t -T -v -V -h --address --port --rootdir --document-root --user --workers --read-timeout --checkalive --config --test --reload-check --json --print-config --daemonize --pid-file --verbose --version --help status"
+            opts="-a -p -r -w -c -t -T -v -V -h --address --port --rootdir --document-root --user --workers --read-timeout --checkalive --config --test --reload-check --json --print-config --daemonize --pid-file --verbose --version --help status self-signed"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -89,6 +92,36 @@ _otus__httpd() {
                     return 0
                     ;;
                 --pid-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        otus__subcmd__httpd__subcmd__self__subcmd__signed)
+            opts="-c -h --out --days --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --days)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

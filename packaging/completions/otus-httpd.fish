@@ -42,6 +42,7 @@ complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s v -l verbose -d '
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s V -l version -d 'Print the version'
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -s h -l help -d 'Print help'
 complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -f -a "status" -d 'Show the state of a running server, each second at a terminal'
+complete -c otus-httpd -n "__fish_otus_httpd_needs_command" -f -a "self-signed" -d 'Make a certificate that vouches for itself, and its key: for trials of HTTPS'
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -l socket -d 'Socket of the server\'s admin listener [default: from the configuration file]' -r -F
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -l url -d 'Address of the server\'s admin listener, such as http://127.0.0.1:8081' -r
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -l check -d 'Ask one thing only, for probes of containers and scripts: exit code 0 is yes, 1 is no' -r -f -a "health\t'Whether the heart of every worker beats'
@@ -49,3 +50,7 @@ ready\t'Whether it should be sent requests'"
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -s c -l config -d 'Configuration file [default: /etc/otus-httpd.conf, if there is one]' -r -F
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -l once -d 'Show it once, and end'
 complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand status" -s h -l help -d 'Print help'
+complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand self-signed" -l out -d 'Directory for NAME.crt and NAME.key [default: this one]' -r -F
+complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand self-signed" -l days -d 'Days that it holds for [default: 90]' -r
+complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand self-signed" -s c -l config -d 'Configuration file [default: /etc/otus-httpd.conf, if there is one]' -r -F
+complete -c otus-httpd -n "__fish_otus_httpd_using_subcommand self-signed" -s h -l help -d 'Print help'

@@ -22,6 +22,8 @@ pub(super) struct Doors {
     pub(super) served: Vec<Vec<usize>>,
     /// The addresses of sites that name none.
     pub(super) general: Vec<Listen>,
+    /// Whether the command line has moved the server elsewhere.
+    pub(super) is_typed: bool,
 }
 
 impl Doors {
@@ -98,7 +100,7 @@ impl Doors {
                 named_at.map_or_else(|| Problem::new(0..0, bad.to_string()), |value| value.wrong(&bad))
             })?);
         }
-        Ok(Doors { listen, hosts, served: of_listener, general })
+        Ok(Doors { listen, hosts, served: of_listener, general, is_typed })
     }
 }
 

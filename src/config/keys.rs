@@ -159,6 +159,13 @@ pub const SERVER: &[Key] = &[
         "`false`",
         "whether HTTP/2 is understood without TLS too, from clients that begin with it (prior knowledge): for proxies",
     ),
+    key(
+        "tls_handshakes",
+        "1000 a second, 2000 at once",
+        "TLS handshakes of one IPv4 address, or one IPv6 network of 64 bits, as in `limit_requests`; above it connections are closed at once. \
+         This machine itself and Unix sockets do not count; `\"off\"` is no limit",
+    )
+    .sample("{ rate = \"1000/s\", burst = 2000 }"),
     key("http2_streams_max", "`128`", "requests that one HTTP/2 connection may have open at a time"),
     key("head_bytes_max", "`16384`", "bytes of a request head; above it 431"),
     key("fields_max", "`100`", "field lines of a request head, 100 at most; above it 431"),
@@ -203,6 +210,12 @@ pub const TLS: &[Key] = &[
     ),
     key("key", "must be there", "the file of its private key (PEM): RSA, ECDSA or Ed25519, not encrypted"),
     key("min_version", "`\"1.2\"`", "the oldest version of TLS that is spoken; or `\"1.3\"`"),
+    key(
+        "hsts",
+        "`\"off\"`",
+        "the field Strict-Transport-Security of answers over TLS, by which browsers come by HTTPS alone from then on: seconds, or a time such \
+         as `\"1y\"`, with `; includeSubDomains` and `; preload` behind it or without. `0` has them forget it",
+    ),
     key("client_ca", "none", "the file of the authorities whose certificates clients may show (PEM)"),
     key(
         "client_verify",
@@ -263,6 +276,12 @@ pub const SITE: &[Key] = &[
         "expires",
         "`\"off\"`",
         "the same for Expires: `\"30d\"`, `\"12h\"`, `\"epoch\"`, `\"max\"`; gives Cache-Control too where `cache_control` does not",
+    ),
+    key(
+        "redirect_https",
+        "`false`",
+        "whether clients that come without TLS are sent to the same path with `https:` (301), at the port of the site's address with \
+         `tls`. Paths below `/.well-known/acme-challenge/` are served as they are",
     ),
     key(
         "cors",

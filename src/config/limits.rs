@@ -79,6 +79,16 @@ pub(super) fn http2(table: &Table<'_>) -> Result<http2::Options, Problem> {
 /// RFC 9113 §6.5.2 advises at least 100; each takes memory from the moment it is opened.
 const STREAMS_CEILING: u64 = 10_000;
 
+/// How many handshakes of one client are begun: a full one takes a quarter of a millisecond or more of a core.
+pub(super) fn handshakes(table: &Table<'_>) -> Result<Option<Arc<RequestLimit>>, Problem> {
+    let written = table.read("tls_handshakes", |value| requests(value, HANDSHAKES))?;
+    let default = || Some(Arc::new(RequestLimit::new(1000, Duration::from_secs(1), 2000, HANDSHAKES)));
+    Ok(written.unwrap_or_else(default))
+}
+
+/// Under this name they are counted.
+const HANDSHAKES: &str = "\nhandshakes";
+
 /// Above this, a number of connections is a mistake.
 const CONNECTIONS_CEILING: u64 = 100_000_000;
 

@@ -27,12 +27,15 @@ mod value;
 
 use crate::cli::{Args, Workers};
 use crate::connection::roster;
+use crate::defence::requests::RequestLimit;
 use crate::http::request::{HEAD_BYTES_CEILING, HeadLimits};
 use crate::http2;
 use crate::observe::log;
 use crate::server::{self, Listen, privileges, sandbox};
 use crate::shard::{self, Trusted};
 use crate::site::hosts::Hosts;
+use crate::site::https::Https;
+use crate::site::policy::PolicyKeys;
 use crate::site::{self as sites};
 use crate::storage::cache::Budget;
 use crate::tls::Plan;
@@ -46,6 +49,7 @@ use site::Written;
 use std::sync::Arc;
 use std::time::Duration;
 use table::{Problem, Table, World};
+use tls::Planned;
 use toml::de::DeTable;
 
 /// Read when no other file is named, if it exists.
@@ -60,6 +64,7 @@ pub struct Config {
     sites: Vec<sites::Options>,
     tls: Plan,
     http2: http2::Options,
+    handshake_limit: Option<Arc<RequestLimit>>,
     trusted: Trusted,
     privileges: privileges::Options,
     sandbox: sandbox::Options,
@@ -174,8 +179,18 @@ impl Config {
         let has_root = general.root.is_some() || written.iter().any(|site| site.keys.root.is_some());
         let doors = Doors::open(args, typed, &table, &written, has_root, &trusted)?;
         let http2 = table.read("http2", |value| value.boolean())?.unwrap_or(true);
-        let tls = tls::plan(&table, &doors, &written, http2)?;
-        let sites = if written.is_empty() {
+        let Planned { plan: tls, https } = tls::plan(&table, &doors, &written, http2)?;
+        let redirected_at: Vec<_> = written.iter().map(|site| site.redirected_at).collect();
+        let with_https = |(number, (site, https)): (usize, (sites::Options, Arc<Https>))| {
+            let redirects = site.keys.redirect_https == Some(true)
+                || site.locations.iter().any(|location| location.keys.redirect_https == Some(true));
+            if redirects && https.elsewhere.is_none() && !doors.is_typed {
+                let own = redirected_at.get(number).copied().flatten();
+                return Err(tls::nowhere(own.or(table.get("redirect_https"))));
+            }
+            Ok(sites::Options { keys: PolicyKeys { https: Some(https), ..site.keys }, ..site })
+        };
+        let sites: Vec<_> = if written.is_empty() {
             vec![sites::Options { names: Vec::new(), keys: general, locations }]
         } else {
             let whole = |site: Written<'_>| sites::Options {
@@ -185,6 +200,7 @@ impl Config {
             };
             written.into_iter().map(whole).collect()
         };
+        let sites = sites.into_iter().zip(https).enumerate().map(with_https).collect::<Result<_, _>>()?;
         let workers = match (args.workers, table.read("workers", workers)?) {
             (Some(workers), _) | (None, Some(workers)) => workers,
             (None, None) => Workers::Auto,
@@ -213,6 +229,7 @@ impl Config {
             sites,
             tls,
             http2: limits::http2(&table)?,
+            handshake_limit: limits::handshakes(&table)?,
             trusted,
             privileges: rights::privileges(&table, typed_user)?,
             sandbox: rights::sandbox(&table)?,
@@ -273,7 +290,7 @@ impl Config {
                 http2: self.http2,
                 // The server reads the files.
                 tls: vec![None; self.listen.len()].into(),
-                handshake_limit: None,
+                handshake_limit: self.handshake_limit.clone(),
             },
         }
     }

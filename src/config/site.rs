@@ -2,7 +2,7 @@
 
 use super::limits;
 use super::table::{Problem, Table, Value, World};
-use super::tls;
+use super::tls::{self, Certificate};
 use crate::http::coding::Coding;
 use crate::http::media_type;
 use crate::site::access::AddressRules;
@@ -17,7 +17,6 @@ use crate::site::policy::{Autoindex, Hidden, Location, PolicyKeys};
 use crate::site::rule::{Redirect, Rewrite};
 use crate::site::try_files::Candidate;
 use crate::storage::root::Symlinks;
-use crate::tls::Options;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +31,9 @@ pub(super) struct Written<'a> {
     pub(super) named_at: Option<Value<'a>>,
     pub(super) listen: Option<Value<'a>>,
     /// Its certificate.
-    pub(super) tls: Option<Options>,
+    pub(super) tls: Option<Certificate>,
+    /// Where it says that clients are to come by HTTPS.
+    pub(super) redirected_at: Option<Value<'a>>,
     pub(super) keys: PolicyKeys,
     pub(super) locations: Vec<Location>,
 }
@@ -63,7 +64,8 @@ pub(super) fn site(value: Value<'_>, number: usize) -> Result<Written<'_>, Probl
         names,
         named_at,
         listen: table.get("listen"),
-        tls: table.read("tls", tls::options)?.flatten(),
+        redirected_at: table.get("redirect_https"),
+        tls: table.read("tls", tls::certificate)?.flatten(),
         keys,
         locations: locations(&table, &place)?,
     })
@@ -127,6 +129,8 @@ pub(super) fn keys(table: &Table<'_>, place: &str) -> Result<PolicyKeys, Problem
         error_page: table.read("error_page", error_pages)?,
         access_log: table.read("access_log", super::access_log::access_logs)?,
         server_name: None,
+        https: None,
+        redirect_https: table.read("redirect_https", |value| value.boolean())?,
         limit_rate: table.read("limit_rate", limits::rate)?,
         limit_rate_after: table.read("limit_rate_after", super::general::bytes)?,
         limit_requests: table.read("limit_requests", |value| limits::requests(value, place))?,

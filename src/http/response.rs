@@ -56,6 +56,8 @@ pub struct ResponseFields<'a> {
     pub expires: Option<DateText>,
     /// RFC 9110 §11.6.1
     pub www_authenticate: Option<&'a str>,
+    /// RFC 6797 §6.1
+    pub strict_transport: Option<&'a str>,
     /// What another origin may do with the answer.
     pub sharing: Option<Sharing<'a>>,
     /// Whole field lines, each with its line end, that the site adds.
@@ -127,6 +129,7 @@ set_of_fields! {
         ACCEPT_RANGES = 3 "Accept-Ranges";
         CACHE_CONTROL = 4 "Cache-Control";
         EXPIRES = 5 "Expires";
+        STRICT_TRANSPORT = 6 "Strict-Transport-Security";
     }
 }
 
@@ -260,6 +263,9 @@ impl Response<'_> {
         }
         if let Some(value) = fields.www_authenticate {
             writer.field(AnswerField::WwwAuthenticate, value.as_bytes());
+        }
+        if let (Some(value), false) = (fields.strict_transport, omitted.has(Omitted::STRICT_TRANSPORT)) {
+            writer.field(AnswerField::StrictTransport, value.as_bytes());
         }
         if let Some(sharing) = fields.sharing {
             write_sharing(sharing, writer);

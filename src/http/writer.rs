@@ -69,6 +69,7 @@ answer_fields! {
     AllowCredentials "Access-Control-Allow-Credentials" "access-control-allow-credentials";
     AllowMethods "Access-Control-Allow-Methods" "access-control-allow-methods";
     AllowHeaders "Access-Control-Allow-Headers" "access-control-allow-headers";
+    StrictTransport "Strict-Transport-Security" "strict-transport-security";
     MaxAge "Access-Control-Max-Age" "access-control-max-age";
 }
 

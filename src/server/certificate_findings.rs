@@ -21,7 +21,7 @@ pub(super) fn examine(plan: &Plan, account: Option<&Account>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (number, table) in (0_u16..).zip(&plan.tables) {
         of_table(table, plan.offers_http2, account, &mut findings);
-        let is_used = plan.listeners.iter().flatten().any(|names| names.numbers().any(|used| used == number));
+        let is_used = plan.listeners.iter().flatten().any(|names| names.places().any(|used| used == number));
         if !is_used {
             let what = "no address shows it; put `tls` behind one of `listen`, such as \"443 tls\"";
             findings.push(say(Level::Warning, &table.certificate, what));
@@ -110,7 +110,7 @@ mod tests {
         let open = found(0o644, &table);
         let other = found(0o600, &Options { names: vec!["example.com".to_owned()], ..table.clone() });
         let gone = found(0o600, &Options { certificate: directory.join("none.crt"), ..table.clone() });
-        let plan = Plan { tables: vec![table], listeners: vec![None], offers_http2: true };
+        let plan = Plan { tables: vec![table], numbers: vec![0], listeners: vec![None], offers_http2: true };
         let unused = examine(&plan, None);
         std::fs::remove_dir_all(&directory).expect("it is ours");
         assert!(matches!(&good[..], [(Level::Ok, what)] if what.contains("ends in 89 days")), "{good:?}");

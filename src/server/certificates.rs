@@ -66,7 +66,7 @@ impl Certificates {
                 load(table, plan.offers_http2, reader.as_deref()).map_err(|Broken { why, .. }| StartError(why))?;
             shown.push(Shown { offer, facts, read_from: stamps, broken: None });
         }
-        let offers: Arc<[Offer]> = shown.iter().map(|shown| shown.offer.clone()).collect();
+        let offers = offers(plan, &shown);
         let listener =
             |names: &Option<Names>| Some(Arc::new(Listener::new(Terms::new(names.as_ref()?.clone(), offers.clone()))));
         let listeners = plan.listeners.iter().map(listener).collect();
@@ -115,7 +115,7 @@ impl Certificates {
             is_renewed |= self.look_at(number, table);
         }
         if is_renewed {
-            let offers: Arc<[Offer]> = self.shown.iter().map(|shown| shown.offer.clone()).collect();
+            let offers = offers(&plan, &self.shown);
             self.listeners.iter().flatten().for_each(|listener| listener.renew(&offers));
         }
         if self.last_reminder.elapsed() >= REMINDER_PAUSE {
@@ -160,6 +160,11 @@ impl Certificates {
             tracing::warn!("{}: {concern}", table.certificate.display());
         }
     }
+}
+
+/// What is shown, with the number of each.
+fn offers(plan: &Plan, shown: &[Shown]) -> Arc<[(u16, Offer)]> {
+    plan.numbers.iter().copied().zip(shown.iter().map(|shown| shown.offer.clone())).collect()
 }
 
 /// What a table stands for, with what was seen of it.

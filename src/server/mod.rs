@@ -33,6 +33,7 @@ pub mod reader;
 pub mod reload;
 pub mod ring;
 pub mod sandbox;
+pub mod self_signed;
 mod shortage;
 pub mod signal;
 mod socket_file;

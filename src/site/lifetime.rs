@@ -92,8 +92,8 @@ impl Lifetime {
     }
 }
 
-/// A number and a unit.
-fn seconds(text: &str) -> Option<u32> {
+/// A number and a unit: `"30d"`.
+pub fn seconds(text: &str) -> Option<u32> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let unit_seconds = match unit {
         "s" => 1,

@@ -15,6 +15,7 @@ mod find;
 pub mod gate;
 pub mod header;
 pub mod hosts;
+pub mod https;
 mod keep;
 pub mod lifetime;
 pub mod listing;

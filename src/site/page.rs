@@ -66,6 +66,7 @@ pub fn of(status: Status, format: PageFormat) -> &'static str {
         URI_TOO_LONG 414 "URI Too Long", "The address is too long.";
         RANGE_NOT_SATISFIABLE 416 "Range Not Satisfiable", "The file has no such part.";
         EXPECTATION_FAILED 417 "Expectation Failed", "The server does not do what Expect asks for.";
+        MISDIRECTED_REQUEST 421 "Misdirected Request", "This is not to be had by this connection. Try again by a new one, over HTTPS.";
         TOO_MANY_REQUESTS 429 "Too Many Requests", "You ask for more than you may at a time. Try again in a moment.";
         REQUEST_HEADER_FIELDS_TOO_LARGE 431 "Request Header Fields Too Large", "The request's head is too large.";
         INTERNAL_SERVER_ERROR 500 "Internal Server Error", "The server could not read this.";

@@ -8,6 +8,7 @@
 use super::cors::Cors;
 use super::gate::BasicAuth;
 use super::header::HeaderRule;
+use super::https::Https;
 use super::lifetime::Lifetimes;
 use super::pattern::Pattern;
 use super::rule::{Redirect, Rewrite};
@@ -140,6 +141,10 @@ keys! {
     limit_rate: u64 = 0;
     /// Bytes of an answer that are sent before that rate holds.
     limit_rate_after: u64 = 0;
+    /// Whether clients without TLS are sent to it.
+    redirect_https: bool = false;
+    /// What goes with the certificate of the site; no key of its own.
+    https: Arc<Https> = Arc::default();
     /// How many requests of a client are let through.
     limit_requests: Option<Arc<RequestLimit>> = None;
 }

@@ -6,6 +6,7 @@
 //! Invariant: there is one listener for all workers, and what it offers is replaced as a whole: no handshake sees half of a change.
 
 pub mod facts;
+pub mod numbers;
 pub mod pair;
 pub mod self_signed;
 pub mod session;
@@ -54,9 +55,11 @@ pub struct Clients {
 /// What is offered on all listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Every `[tls]` that there is; the number of the terms is the place here.
+    /// Every `[tls]` that there is.
     pub tables: Vec<Options>,
-    /// For each listener, which of them is for whom; none where connections are not encrypted.
+    /// The numbers of their terms.
+    pub numbers: Vec<u16>,
+    /// For each listener, the places of those that are for each name; none where connections are not encrypted.
     pub listeners: Vec<Option<Names>>,
     /// Whether HTTP/2 is offered.
     pub offers_http2: bool,

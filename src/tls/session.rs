@@ -355,7 +355,7 @@ pub(crate) mod tests {
             let server = server.with_single_cert(vec![signed.cert.der().clone()], key).expect("they match");
             let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
             let client = builder.expect("the provider has them").with_root_certificates(roots).with_no_client_auth();
-            let terms = Terms::new(Names::all(0), Arc::from([Arc::new(server)]));
+            let terms = Terms::new(Names::all(0), Arc::from([(0, Arc::new(server))]));
             Both { listener: Arc::new(Listener::new(terms)), client: Arc::new(client) }
         }
 

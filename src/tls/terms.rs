@@ -28,12 +28,12 @@ pub struct Names {
 }
 
 impl Names {
-    /// No names: all are met with the terms of this number.
+    /// No names: all are met with the table at this place.
     pub fn all(default: u16) -> Names {
         Names { default, ..Names::default() }
     }
 
-    /// Has a name be met with the terms of this number: `example.org`, or `*.example.org` for all below.
+    /// Has a name be met with the table at this place: `example.org`, or `*.example.org` for all below.
     pub fn add(&mut self, name: &str, number: u16) {
         let lower = name.to_ascii_lowercase();
         match lower.strip_prefix("*.") {
@@ -42,7 +42,7 @@ impl Names {
         };
     }
 
-    /// The number of the terms for this name: the whole name before one that it is below of, and the longest of those.
+    /// The place of the table for this name: the whole name before one that it is below of, and the longest of those.
     pub fn find(&self, server_name: Option<&str>) -> u16 {
         let Some(name) = server_name.filter(|_| !self.exact.is_empty() || !self.below.is_empty()) else {
             return self.default;
@@ -53,8 +53,8 @@ impl Names {
         exact.or_else(below).copied().unwrap_or(self.default)
     }
 
-    /// Every number that may be found.
-    pub fn numbers(&self) -> impl Iterator<Item = u16> {
+    /// Every place that may be found.
+    pub fn places(&self) -> impl Iterator<Item = u16> {
         let named = self.exact.values().chain(self.below.values()).copied();
         named.chain([self.default])
     }
@@ -63,8 +63,8 @@ impl Names {
 /// What a listener offers at one moment.
 pub struct Terms {
     names: Names,
-    /// By number.
-    offers: Arc<[Offer]>,
+    /// Those of all tables of the plan, each with its number.
+    offers: Arc<[(u16, Offer)]>,
 }
 
 impl fmt::Debug for Terms {
@@ -76,15 +76,15 @@ impl fmt::Debug for Terms {
 
 impl Terms {
     /// The terms of a listener; `offers` are those of all tables of the plan.
-    pub fn new(names: Names, offers: Arc<[Offer]>) -> Terms {
-        assert!(names.numbers().all(|number| usize::from(number) < offers.len()), "each name leads to an offer");
+    pub fn new(names: Names, offers: Arc<[(u16, Offer)]>) -> Terms {
+        assert!(names.places().all(|place| usize::from(place) < offers.len()), "each name leads to an offer");
         Terms { names, offers }
     }
 
-    /// The terms for a client that asks for this name, and their number: which `[tls]` it is.
+    /// The terms for a client that asks for this name, and their number ([`numbers`](super::numbers)).
     pub fn choose(&self, server_name: Option<&str>) -> (u16, &Offer) {
-        let number = self.names.find(server_name);
-        (number, &self.offers[usize::from(number)])
+        let (number, offer) = &self.offers[usize::from(self.names.find(server_name))];
+        (*number, offer)
     }
 }
 
@@ -111,7 +111,7 @@ impl Listener {
     }
 
     /// The same for other offers, under the names that it has.
-    pub fn renew(&self, offers: &Arc<[Offer]>) {
+    pub fn renew(&self, offers: &Arc<[(u16, Offer)]>) {
         let names = self.terms().names.clone();
         self.offer(Terms::new(names, offers.clone()));
     }

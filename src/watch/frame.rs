@@ -133,6 +133,12 @@ fn overview(page: &mut Page, status: &Status) {
     if !trouble.is_empty() {
         page.push(Look::Alarm, &format!("since the start: {}", trouble.join(", ")));
     }
+    if let Some(first) = status.certificates.iter().min_by_key(|certificate| certificate.ends_unix_seconds) {
+        let look = if first.is_due() { Look::Alarm } else { Look::Plain };
+        let count = status.certificates.len();
+        let which = if count == 1 { "certificate".to_owned() } else { format!("first of {count} certificates") };
+        page.push(look, &format!("{which}: {}; {} ({})", first.days(), first.file, first.names.join(", ")));
+    }
 }
 
 /// Cells of a bar.

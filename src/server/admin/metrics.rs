@@ -5,6 +5,7 @@
 //!
 //! Invariant: a family has one HELP and one TYPE line, and its samples follow at once; it is named also while it has none.
 
+use super::super::certificates::Standing;
 use super::Scene;
 use crate::counters::{self, Closed, Counters, HandshakeFailure, HandshakeKind, Histogram, METHODS, Refused, State};
 use crate::observe::journal;
@@ -45,12 +46,15 @@ enum Source {
     ProcessGauge(fn(&Scene) -> Option<f64>),
     /// Counts of the process, told apart by a label.
     ProcessCountBy(&'static str, fn(&Scene, Tell<'_>)),
+    /// Gauges of the process, told apart by a label.
+    ProcessGaugeBy(&'static str, fn(&Scene, Tell<'_>)),
     /// A gauge of one, whose label says what there is to say.
     Info(&'static str, &'static str),
 }
 
 use Source::{
-    Count, CountBy, CountByTwo, Durations, Gauge, GaugeBy, Info, ProcessCount, ProcessCountBy, ProcessGauge, Seconds,
+    Count, CountBy, CountByTwo, Durations, Gauge, GaugeBy, Info, ProcessCount, ProcessCountBy, ProcessGauge,
+    ProcessGaugeBy, Seconds,
 };
 
 const fn family(name: &'static str, help: &'static str, source: Source) -> Family {
@@ -242,6 +246,15 @@ pub const FAMILIES: &[Family] = &[
     ),
     family("otus_httpd_engine_turns_total", "Turns that the I/O engine was given.", Count(|c| c.engine_turns.get())),
     family(
+        "otus_httpd_certificate_expiry_timestamp_seconds",
+        "The last second in which a certificate that is shown holds, in seconds since 1970, by its file.",
+        ProcessGaugeBy("file", |scene, tell| {
+            for Standing { file, ends, .. } in &scene.description().certificates {
+                tell(&escaped(file), u64::try_from(*ends).unwrap_or(0));
+            }
+        }),
+    ),
+    family(
         "otus_httpd_log_lines_dropped_total",
         "Lines of logs that were dropped, as nobody took them in time.",
         ProcessCount(|_| Some(journal::dropped_lines() as f64)),
@@ -328,7 +341,7 @@ pub(super) fn write(scene: &Scene) -> String {
                     let _ = writeln!(text, "{name} {value}");
                 }
             }
-            ProcessCountBy(label, read) => read(scene, &mut |word, value| {
+            ProcessCountBy(label, read) | ProcessGaugeBy(label, read) => read(scene, &mut |word, value| {
                 let _ = writeln!(text, "{name}{{{label}=\"{word}\"}} {value}");
             }),
             Info(label, value) => {
@@ -337,6 +350,11 @@ pub(super) fn write(scene: &Scene) -> String {
         }
     }
     text
+}
+
+/// A label's value (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn each(text: &mut String, name: &str, workers: &[Counters], read: impl Fn(&Counters) -> f64) {
@@ -362,7 +380,7 @@ impl Family {
     fn kind(&self) -> &'static str {
         match self.source {
             Count(_) | Seconds(_) | CountBy(..) | CountByTwo(..) | ProcessCount(_) | ProcessCountBy(..) => "counter",
-            Gauge(_) | GaugeBy(..) | ProcessGauge(_) | Info(..) => "gauge",
+            Gauge(_) | GaugeBy(..) | ProcessGauge(_) | ProcessGaugeBy(..) | Info(..) => "gauge",
             Durations(_) => "histogram",
         }
     }
@@ -375,7 +393,7 @@ impl Family {
             CountByTwo([first, second], _) => vec!["worker", first, second],
             Durations(_) => vec!["worker", "le"],
             ProcessCount(_) | ProcessGauge(_) => Vec::new(),
-            ProcessCountBy(label, _) | Info(label, _) => vec![label],
+            ProcessCountBy(label, _) | ProcessGaugeBy(label, _) | Info(label, _) => vec![label],
         }
     }
 }

@@ -281,13 +281,18 @@ fn about(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     for (key, value) in listeners.chain(sites).chain(notes) {
         write!(f, "<tr><td class=\"muted\">{}<td class=\"name\">{}", Text(key), Text(value))?;
     }
+    for certificate in &status.certificates {
+        let class = if certificate.is_due() { "name bad" } else { "name" };
+        let what = format!("{}: {}; {}", certificate.file, certificate.names.join(", "), certificate.days());
+        write!(f, "<tr><td class=\"muted\">certificate<td class=\"{class}\">{}", Text(&what))?;
+    }
     f.write_str("</tbody></table></section>\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::admin::status::{Note, Slow, Transfer};
+    use crate::server::admin::status::{Certificate, Note, Slow, Transfer};
 
     const HOSTILE: &str = "/</main><script>alert(1)</script>\"'&\u{202e}\u{7}";
 
@@ -303,6 +308,7 @@ mod tests {
             transfers: vec![Transfer { path: hostile(), client: hostile(), ..Transfer::default() }],
             listeners: vec![hostile()],
             sites: vec![hostile()],
+            certificates: vec![Certificate { file: hostile(), names: vec![hostile()], ..Certificate::default() }],
             notes: vec![Note { key: hostile(), value: hostile() }],
             connections: vec![Count { name: hostile(), count: 1 }],
             responses: vec![Count { name: hostile(), count: 1 }],
@@ -312,7 +318,7 @@ mod tests {
         assert_eq!(html.matches("<script").count(), 1, "{html}");
         assert_eq!(html.matches("</main>").count(), 1);
         assert!(!html.contains("alert(1)</script>\"") && !html.contains(['\u{202e}', '\u{7}']));
-        assert_eq!(html.matches("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;").count(), 15, "{html}");
+        assert_eq!(html.matches("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;").count(), 17, "{html}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is told is bounded, whatever is asked for and by however many.
 
+use super::super::certificates::{Standing, unix_seconds};
 use super::Scene;
 use super::history::History;
 use crate::counters::{self, Counters, State};
@@ -9,6 +10,7 @@ use crate::http::date::HttpDate;
 use crate::observe::live::{self, Snapshot};
 use crate::observe::sketch::Heavy;
 use crate::observe::{journal, notes};
+use crate::tls::facts::DAYS_LEFT_MIN;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -42,6 +44,7 @@ pub struct Status {
     pub transfers_count: u64,
     pub listeners: Vec<String>,
     pub sites: Vec<String>,
+    pub certificates: Vec<Certificate>,
     pub notes: Vec<Note>,
 }
 
@@ -179,6 +182,34 @@ pub struct Transfer {
     pub seconds: f64,
 }
 
+/// A certificate that is shown to clients over TLS.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the names say it, with their units last")]
+pub struct Certificate {
+    pub file: String,
+    pub names: Vec<String>,
+    pub ends_unix_seconds: i64,
+    /// Whole ones; negative once it has ended.
+    pub days_left: i64,
+}
+
+impl Certificate {
+    /// Whether it should have been renewed by now.
+    pub fn is_due(&self) -> bool {
+        self.days_left < DAYS_LEFT_MIN
+    }
+
+    /// For people.
+    pub fn days(&self) -> String {
+        match self.days_left {
+            days if days < 0 => "it has ended".to_owned(),
+            1 => "it ends in a day".to_owned(),
+            days => format!("it ends in {days} days"),
+        }
+    }
+}
+
 /// Whatever else there is to tell.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -248,10 +279,25 @@ impl Status {
             transfers_count: seen.transfers_count,
             listeners: description.listeners.clone(),
             sites: description.sites.clone(),
+            certificates: certificates(&description.certificates),
             notes: notes(),
         }
     }
 }
+
+/// Each certificate, with the days that are left of it.
+fn certificates(standing: &[Standing]) -> Vec<Certificate> {
+    let now = unix_seconds();
+    let certificate = |Standing { file, names, ends }: &Standing| Certificate {
+        file: file.clone(),
+        names: names.clone(),
+        ends_unix_seconds: *ends,
+        days_left: ends.saturating_sub(now).div_euclid(DAY_SECONDS),
+    };
+    standing.iter().map(certificate).collect()
+}
+
+const DAY_SECONDS: i64 = 86_400;
 
 /// What parts of the server had to say, and when the configuration was last read.
 fn notes() -> Vec<Note> {
