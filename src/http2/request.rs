@@ -65,7 +65,9 @@ pub enum Malformed {
 /// Collects the field lines of a request; one for each connection.
 #[derive(Debug)]
 pub struct Assembler {
-    request: Assembled,
+    request: Box<Parts>,
+    /// What the next request is made in.
+    spare: Option<Box<Parts>>,
     limits: HeadLimits,
     /// What the lines count (RFC 9113 §6.5.2).
     list_bytes: usize,
@@ -75,9 +77,13 @@ pub struct Assembler {
     bad: Option<Bad>,
 }
 
-/// A request made of field lines.
+/// A request made of field lines. In a box, for it goes through many hands.
+#[derive(Debug)]
+pub struct Assembled(Box<Parts>);
+
+/// What a request is made of.
 #[derive(Debug, Default)]
-pub struct Assembled {
+struct Parts {
     /// The values of the pseudo-header fields, and behind them the section.
     bytes: Vec<u8>,
     method: Option<Part>,
@@ -118,7 +124,8 @@ impl Assembler {
     /// One that has begun a request.
     pub fn new(limits: &HeadLimits) -> Assembler {
         Assembler {
-            request: Assembled::default(),
+            request: Box::default(),
+            spare: None,
             limits: *limits,
             list_bytes: 0,
             field_lines: 0,
@@ -131,9 +138,10 @@ impl Assembler {
     /// Begins a request.
     pub fn begin(&mut self, limits: &HeadLimits) {
         debug_assert!(limits.head_bytes_max <= HEAD_BYTES_CEILING);
-        let mut bytes = std::mem::take(&mut self.request.bytes);
-        bytes.clear();
-        *self = Assembler { request: Assembled { bytes, ..Assembled::default() }, ..Assembler::new(limits) };
+        self.request.clear();
+        self.limits = *limits;
+        (self.list_bytes, self.field_lines) = (0, 0);
+        (self.has_section, self.is_head, self.bad) = (false, false, None);
     }
 
     /// Takes the next field line.
@@ -192,14 +200,14 @@ impl Assembler {
         let fields = request.fields();
         host::check(&fields, Version::Http2)?;
         request.kind = Kind { method: kind, expectation: framing::expectation(&fields), content };
-        Ok(std::mem::take(request))
+        let next = self.spare.take().unwrap_or_default();
+        Ok(Assembled(std::mem::replace(&mut self.request, next)))
     }
 
     /// Keeps the memory of a request that was answered.
     pub fn take_back(&mut self, request: Assembled) {
-        if self.request.bytes.capacity() == 0 && request.bytes.capacity() <= KEPT_BYTES_MAX {
-            self.request.bytes = request.bytes;
-            self.request.bytes.clear();
+        if request.0.bytes.capacity() <= KEPT_BYTES_MAX {
+            self.spare = Some(request.0);
         }
     }
 
@@ -311,11 +319,39 @@ impl Assembler {
 impl Assembled {
     /// The head, as a head of HTTP/1.1 is given.
     pub fn head(&self) -> RequestHead<'_> {
+        self.0.head()
+    }
+
+    /// What Content-Length says, which the bytes of all DATA frames must come to (RFC 9113 §8.1.1).
+    pub fn content_length(&self) -> Option<u64> {
+        self.0.content_length
+    }
+
+    /// The scheme as it came; none with CONNECT.
+    pub fn scheme(&self) -> Option<&str> {
+        self.0.scheme.map(|scheme| self.0.text(scheme))
+    }
+}
+
+impl Parts {
+    /// As it is before the first line, but with the memory that it has.
+    fn clear(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        *self = Parts { bytes, ..Parts::default() };
+    }
+
+    fn head(&self) -> RequestHead<'_> {
         // RFC 9113 §8.5: the authority is the target of CONNECT.
         let target = self.path.or(self.authority);
         RequestHead {
             method: self.kind.method,
-            method_token: self.method.map_or("", |method| self.text(method)),
+            method_token: match self.kind.method {
+                Method::Get => "GET",
+                Method::Head => "HEAD",
+                Method::Options => "OPTIONS",
+                Method::Other => self.method.map_or("", |method| self.text(method)),
+            },
             target: target.map_or("", |target| self.text(target)),
             version: Version::Http2,
             fields: self.fields(),
@@ -324,16 +360,6 @@ impl Assembled {
             persistence: Persistence::KeepAlive,
             len: self.bytes.len(),
         }
-    }
-
-    /// What Content-Length says, which the bytes of all DATA frames must come to (RFC 9113 §8.1.1).
-    pub fn content_length(&self) -> Option<u64> {
-        self.content_length
-    }
-
-    /// The scheme as it came; none with CONNECT.
-    pub fn scheme(&self) -> Option<&str> {
-        self.scheme.map(|scheme| self.text(scheme))
     }
 
     fn fields(&self) -> Fields<'_> {

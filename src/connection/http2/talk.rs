@@ -331,24 +331,23 @@ impl<'c> Talk<'c> {
             answer.content = Outgoing::Nothing;
             answer.summary.content_bytes = 0;
         }
-        self.put(key, None, answer, &written);
+        self.put(key, None, &mut answer, &written);
         self.written = written;
     }
 
-    fn put_answer(&mut self, key: StreamKey, answered: Answered) {
-        let Answered { request, answer, written } = answered;
-        self.put(key, Some(&request), answer, &written);
-        self.core.take_back(request);
-        self.written = written;
+    fn put_answer(&mut self, key: StreamKey, mut answered: Answered) {
+        self.put(key, Some(&answered.request), &mut answered.answer, &answered.written);
+        self.core.take_back(answered.request);
+        self.written = answered.written;
     }
 
     /// Puts an answer into the buffer: its head, and what small content there is.
-    fn put(&mut self, key: StreamKey, request: Option<&Assembled>, answer: Answer, block: &[u8]) {
+    fn put(&mut self, key: StreamKey, request: Option<&Assembled>, answer: &mut Answer, block: &[u8]) {
         let head = request.map(Assembled::head);
         let content = at_once(&answer.content);
         self.core.send_head(key, block, content.is_some_and(<[u8]>::is_empty), &mut self.out);
         let content = content.filter(|content| content.is_empty() || content.len() <= self.core.allowance(key));
-        let tell = |leaves| telling::tell(head.as_ref(), &answer, block, self.came, &self.peer, self.place, leaves);
+        let tell = |leaves| telling::tell(head.as_ref(), answer, block, self.came, &self.peer, self.place, leaves);
         if let Some(content) = content {
             tell(true);
             if !content.is_empty() {
@@ -360,9 +359,10 @@ impl<'c> Talk<'c> {
         }
         let unfinished = tell(false);
         let put_bytes = u64::from(answer.summary.head_bytes);
+        let content = std::mem::replace(&mut answer.content, Outgoing::Nothing);
         let shown = head.filter(|_| live::is_watched());
         let shown = shown.map(|head| Shown::new(&head, &answer.summary, self.came, self.place.sent_bytes()));
-        let sending = Sending { body: Body::new(answer.content), unfinished, shown, put_bytes, is_ready: false };
+        let sending = Sending { body: Body::new(content), unfinished, shown, put_bytes, is_ready: false };
         if self.sending.len() <= key {
             self.sending.resize_with(key + 1, || None);
         }

@@ -217,14 +217,15 @@ impl Line<'_> {
     fn hash(&self) -> u64 {
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let mix = |sum: u64, word: u64| (sum.rotate_left(23) ^ word).wrapping_mul(FACTOR);
+        // Of up to 32 bytes each counts, which is a date; of more, those at both ends, where values differ.
         let of = |start: u64, bytes: &[u8]| {
-            let mut words = bytes.chunks_exact(8);
-            let sum = words.by_ref().fold(start, |sum, word| {
-                mix(sum, word.try_into().map(u64::from_le_bytes).expect("chunks_exact gives eight bytes"))
-            });
-            let mut last = [0; 8];
-            last[..words.remainder().len()].copy_from_slice(words.remainder());
-            mix(sum, u64::from_le_bytes(last))
+            let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            if bytes.len() < 8 {
+                return bytes.iter().fold(start, |sum, byte| mix(sum, u64::from(*byte)));
+            }
+            let sum = mix(mix(start, word(bytes.first_chunk())), word(bytes.last_chunk()));
+            let inner = bytes.get(8..bytes.len() - 8).unwrap_or_default();
+            mix(mix(sum, word(inner.first_chunk())), word(inner.last_chunk()))
         };
         let start = match self.name_index {
             Some(index) if index > 0 => mix(1, u64::from(index)),
