@@ -7,6 +7,7 @@
 //! the quickest server there is, for each head is copied into maps of its own; so it is the client of our tests, and not the server.
 
 pub mod connection;
+mod control;
 pub mod error;
 mod flood;
 pub mod frame;

@@ -3,9 +3,8 @@
 //! Invariant: no byte of content is sent that a window does not allow, and each stream that may be sent something is sent something
 //! before any stream of its urgency has been sent more than [`ALONE_BYTES_MAX`] meanwhile.
 
-use super::connection::{
-    Connection, Event, Going, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE, NO_RFC7540_PRIORITIES, NOTICE,
-};
+use super::connection::{Connection, Event, Going, NOTICE};
+use super::control::{MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE, NO_RFC7540_PRIORITIES};
 use super::error::{ConnectionError, ErrorCode};
 use super::frame::{self, HEAD_BYTES, PAYLOAD_BYTES_MAX, WINDOW_MAX};
 use super::streams::{Stream, StreamKey};

@@ -10,6 +10,7 @@ mod answers;
 mod body;
 mod talk;
 mod telling;
+mod wait;
 
 use super::close::{self, Close};
 use super::inbox::Inbox;

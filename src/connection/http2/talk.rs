@@ -8,8 +8,7 @@ use super::body::Body;
 use super::telling::{self, Endings};
 use crate::connection::close::Close;
 use crate::connection::inbox::{Fill, Inbox};
-use crate::connection::outbox;
-use crate::connection::roster::{Interrupt, Phase, Place};
+use crate::connection::roster::{Phase, Place};
 use crate::connection::shown::Shown;
 use crate::counters;
 use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
@@ -42,26 +41,26 @@ pub(super) struct Talk<'c> {
     /// Bytes of the connection that the socket has taken.
     pub(super) taken: u64,
     /// What is being sent, by the keys of its streams.
-    sending: Vec<Option<Box<Sending>>>,
+    pub(super) sending: Vec<Option<Box<Sending>>>,
     pub(super) endings: Endings,
     /// A buffer for heads.
-    written: Vec<u8>,
+    pub(super) written: Vec<u8>,
     /// When the last bytes came in.
     came: Instant,
     /// The tick of the last look at streams that do not move on.
-    looked_tick: u32,
+    pub(super) looked_tick: u32,
     /// The tick in which the peer was told that the connection ends.
-    noticed_tick: u32,
+    pub(super) noticed_tick: u32,
     /// What was served when the connection began.
-    generation: u64,
-    input_has_ended: bool,
+    pub(super) generation: u64,
+    pub(super) input_has_ended: bool,
     /// Ends a wait for the time at which more may be sent.
-    timer: Option<Timer>,
+    pub(super) timer: Option<Timer>,
 }
 
 /// Content under way, and what is told at its end.
-struct Sending {
-    body: Body,
+pub(super) struct Sending {
+    pub(super) body: Body,
     unfinished: Option<Unfinished>,
     /// What was asked for, where somebody may look in.
     shown: Option<Box<Shown>>,
@@ -86,9 +85,6 @@ const ROUND_REQUESTS_MAX: u32 = 64;
 
 /// What is sent without waiting for a turn, as a copied answer of HTTP/1.1 is.
 const SMALL_BYTES_MAX: usize = exchange::COPIED_BYTES_MAX;
-
-/// How long a peer that was told that the connection ends may take to say that it has heard, in ticks.
-const NOTICE_TICKS: u32 = 2;
 
 impl<'c> Talk<'c> {
     pub(super) fn new(peer: Peer, shard: &'c Rc<Shard>, place: &'c Place, encoder: Rc<RefCell<Encoder>>) -> Talk<'c> {
@@ -186,7 +182,7 @@ impl<'c> Talk<'c> {
     }
 
     /// Bytes that wait to be sent.
-    fn backlog(&self) -> usize {
+    pub(super) fn backlog(&self) -> usize {
         self.out.len() - self.out_at
     }
 
@@ -209,35 +205,6 @@ impl<'c> Talk<'c> {
         } else if self.out_at >= OUT_BYTES_MAX {
             self.out.drain(..self.out_at);
             self.out_at = 0;
-        }
-    }
-
-    /// Looks after the end of the connection, and after streams that do not move on.
-    fn watch_over<F: Future<Output = Answered>>(
-        &mut self,
-        cx: &mut Context<'_>,
-        answers: &mut Answers<F>,
-        make: &impl Fn(Assembled, Vec<u8>) -> F,
-    ) {
-        let must_go = self.place.is_closing() || self.shard.draining.get();
-        if (must_go || self.shard.generation() != self.generation) && !self.core.is_going() {
-            self.core.notice(&mut self.out);
-            self.noticed_tick = self.place.tick_now();
-        }
-        let tick = self.place.tick_now();
-        if tick == self.looked_tick {
-            return;
-        }
-        self.looked_tick = tick;
-        if self.core.is_going() && tick >= self.noticed_tick + NOTICE_TICKS {
-            self.core.settle(&mut self.out);
-        }
-        let limits = self.place.limits();
-        while let Some(event) = self.core.overdue(tick, limits.head_seconds, limits.send_seconds, &mut self.out) {
-            if matches!(event, Event::Ended(_)) {
-                counters::here().slow_peers_cut.add(1);
-            }
-            self.take_event(event, cx, answers, make);
         }
     }
 
@@ -281,7 +248,7 @@ impl<'c> Talk<'c> {
         Ok(has_progress)
     }
 
-    fn take_event<F: Future<Output = Answered>>(
+    pub(super) fn take_event<F: Future<Output = Answered>>(
         &mut self,
         event: Event,
         cx: &mut Context<'_>,
@@ -432,60 +399,6 @@ impl<'c> Talk<'c> {
         if let Some(unfinished) = sending.unfinished {
             let at = self.taken + self.backlog() as u64;
             self.endings.put(unfinished, sending.shown, sending.put_bytes, at);
-        }
-    }
-
-    /// Whether all is done that will be.
-    fn ended(&self, has_no_answers: bool) -> Option<Close> {
-        let is_over = self.core.is_settled() || self.input_has_ended;
-        if !is_over || self.core.has_streams() || !has_no_answers || self.backlog() > 0 {
-            return None;
-        }
-        Some(if self.input_has_ended { Close::ByPeer } else { Close::Finished })
-    }
-
-    /// Begins the phase of what is waited for now.
-    fn begin_wait(&mut self, inbox: &Inbox, has_no_answers: bool) {
-        let mut sendings = self.sending.iter().flatten();
-        let phase = if self.backlog() > 0 || self.core.is_stalled() {
-            Phase::Send
-        } else if self.timer.is_some() {
-            Phase::Paced
-        } else if !has_no_answers || sendings.any(|sending| sending.body.is_read()) {
-            Phase::Disk
-        } else if self.core.is_amid() || !inbox.unread().is_empty() || self.core.has_streams() {
-            Phase::Head
-        } else if self.core.is_going() || self.core.has_answered() {
-            Phase::Linger
-        } else {
-            Phase::Idle
-        };
-        if phase == Phase::Idle && self.out.capacity() > 0 {
-            self.shard.buffers.give_outbound(std::mem::take(&mut self.out));
-            self.written = Vec::new();
-        }
-        if self.place.phase() != phase {
-            if phase == Phase::Idle { self.place.begin_idle() } else { self.place.begin(phase) }
-        }
-    }
-
-    /// After an interrupted wait: whether to go on.
-    fn go_on(&mut self, stream: &Stream, interrupt: Interrupt) -> Result<(), Close> {
-        match interrupt {
-            Interrupt::TimedOut(Phase::Send) => outbox::go_on(stream, self.place, interrupt),
-            // Streams whose content does not come are answered in the next round.
-            Interrupt::TimedOut(Phase::Head) if !self.core.is_amid() && self.core.has_streams() => {
-                self.place.begin(Phase::Head);
-                Ok(())
-            }
-            Interrupt::TimedOut(Phase::Linger) if self.core.reset_answered(&mut self.out) => Ok(()),
-            Interrupt::TimedOut(Phase::Linger) if !self.core.is_settled() => {
-                self.core.settle(&mut self.out);
-                Ok(())
-            }
-            // It is told in the next round, and the phase is no longer the idle one.
-            Interrupt::Draining => Ok(()),
-            other => Err(other.into()),
         }
     }
 }
