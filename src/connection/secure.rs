@@ -177,6 +177,7 @@ async fn say_that_it_is_tls(
 mod tests {
     use crate::connection::roster::{self, Roster};
     use crate::connection::{Door, serve};
+    use crate::defence::requests::RequestLimit;
     use crate::http::request::HeadLimits;
     use crate::shard::{Options, Shard, Trusted};
     use crate::site::{self, hosts::Hosts};
@@ -184,12 +185,14 @@ mod tests {
     use crate::storage::cache::Budget;
     use crate::tls::session::tests::Both;
     use futures_lite::future::yield_now;
-    use std::io::Write;
+    use std::io::{Read, Write};
+    use std::net::IpAddr;
     use std::os::unix::net::UnixStream;
     use std::rc::Rc;
     use std::sync::Arc;
+    use std::time::Duration;
 
-    fn shard(both: &Both) -> Rc<Shard> {
+    fn shard(both: &Both, handshake_limit: Option<Arc<RequestLimit>>) -> Rc<Shard> {
         let all = Hosts::new([(0, &[][..])]).expect("no name is wrong");
         let options = Options {
             sites: Arc::from([site::Options::default()]),
@@ -199,16 +202,16 @@ mod tests {
             trusted: Arc::new(Trusted::default()),
             http2: Default::default(),
             tls: Arc::from([Some(both.listener.clone()), None]),
-            handshake_limit: None,
+            handshake_limit,
         };
         Rc::new(Shard::open(&options).expect("there is nothing to open"))
     }
 
-    fn connection(said: &[u8]) -> (Stream, UnixStream) {
+    fn connection(said: &[u8], peer: Option<IpAddr>) -> (Stream, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
         ours.set_nonblocking(true).expect("an open socket");
         theirs.write_all(said).expect("there is room");
-        (Stream::new(ours.into(), None), theirs)
+        (Stream::new(ours.into(), peer), theirs)
     }
 
     fn has_answer(client: &UnixStream) -> bool {
@@ -222,15 +225,15 @@ mod tests {
         let executor = glommio::LocalExecutorBuilder::default().make().expect("io_uring works here");
         executor.run(async {
             let both = Both::new();
-            let (shard, roster) = (shard(&both), Roster::new(roster::tests::LIMITS));
+            let (shard, roster) = (shard(&both, None), Roster::new(roster::tests::LIMITS));
             let mut crowd = Vec::new();
             for _ in 0..20 {
-                let (stream, client) = connection(&both.begin().1);
+                let (stream, client) = connection(&both.begin().1, None);
                 let door = Door { listener: 0, is_proxied: false, is_tls: true };
                 glommio::spawn_local(serve(stream, door, shard.clone(), &roster)).detach();
                 crowd.push(client);
             }
-            let (stream, small) = connection(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let (stream, small) = connection(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", None);
             let door = Door { listener: 1, is_proxied: false, is_tls: false };
             glommio::spawn_local(serve(stream, door, shard.clone(), &roster)).detach();
             while !has_answer(&small) {
@@ -240,6 +243,35 @@ mod tests {
             assert!(served <= 2, "{served} handshakes came first");
             while !crowd.iter().all(has_answer) {
                 yield_now().await;
+            }
+        });
+    }
+
+    /// Who begins too many is closed before anything is computed; this machine's own programs, and who comes by a Unix socket, may come as often as
+    /// they like.
+    #[test]
+    fn a_client_may_begin_so_many() {
+        let executor = glommio::LocalExecutorBuilder::default().make().expect("io_uring works here");
+        executor.run(async {
+            let both = Both::new();
+            let limit = RequestLimit::new(1, Duration::from_secs(3600), 2, "handshakes of a test");
+            let (shard, roster) = (shard(&both, Some(Arc::new(limit))), Roster::new(roster::tests::LIMITS));
+            for (address, answered) in
+                [("192.0.2.44", 2), ("2001:db8::44", 2), ("127.0.0.1", 5), ("::1", 5), ("unix", 5)]
+            {
+                for count in 1..=5 {
+                    let (stream, mut client) = connection(&both.begin().1, address.parse().ok());
+                    let door = Door { listener: 0, is_proxied: false, is_tls: true };
+                    let mut serving = std::pin::pin!(serve(stream, door, shard.clone(), &roster));
+                    while !has_answer(&client) && futures_lite::future::poll_once(serving.as_mut()).await.is_none() {
+                        yield_now().await;
+                    }
+                    assert_eq!(has_answer(&client), count <= answered, "{address}, {count}");
+                    if count > answered {
+                        let closed = client.read(&mut [0]);
+                        assert!(!matches!(closed, Ok(1..)), "{address}, {count}");
+                    }
+                }
             }
         });
     }
