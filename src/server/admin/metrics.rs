@@ -24,6 +24,9 @@ pub struct Family {
 /// Takes a label's value, and what there is of it.
 type Tell<'a> = &'a mut dyn FnMut(&str, u64);
 
+/// The same for two labels.
+type TellByTwo<'a> = &'a mut dyn FnMut([&str; 2], u64);
+
 /// Where values come from.
 enum Source {
     /// A count of each worker.
@@ -35,7 +38,7 @@ enum Source {
     /// Counts of each worker, told apart by a label.
     CountBy(&'static str, fn(&Counters, Tell<'_>)),
     /// Counts of each worker, told apart by two labels.
-    CountByTwo([&'static str; 2], fn(&Counters, &mut dyn FnMut([&str; 2], u64))),
+    CountByTwo([&'static str; 2], fn(&Counters, TellByTwo<'_>)),
     /// Gauges of each worker, told apart by a label.
     GaugeBy(&'static str, fn(&Counters, Tell<'_>)),
     /// Durations of each worker.
