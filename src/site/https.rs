@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn who_comes_without_is_sent_on_or_away() {
         let demand = |forbids_plain| Some(Demand { terms: 3, forbids_plain });
-        let cases: [(_, bool, Option<u16>, &str, Result<&str, Option<u16>>); 10] = [
+        type Case = (Option<Demand>, bool, Option<u16>, &'static str, Result<&'static str, Option<u16>>);
+        let cases: [Case; 10] = [
             (None, true, None, "/a%20b", Ok("https://example.org:8443/a%20b?q")),
             (None, false, None, "/a", Err(None)),
             (None, true, Some(1), "/a", Err(None)),

@@ -219,7 +219,7 @@ fn connections_are_told_by_what_they_are_about() {
 
 /// A metric as it is named in a document.
 fn named_in(text: &str) -> Vec<String> {
-    let part = |byte: char| byte.is_ascii_lowercase() || byte == '_';
+    let part = |byte: char| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == '_';
     let mut names = Vec::new();
     for prefix in ["otus_httpd_", "process_"] {
         for (at, _) in text.match_indices(prefix) {

@@ -5,6 +5,7 @@
 
 use crate::harness::server::{Outcome, Setup, bare};
 use crate::harness::site::write;
+use crate::harness::tls::Pair;
 use crate::harness::{Client, Method, Server, Site, eventually};
 use otus_httpd::config::keys;
 use std::path::{Path, PathBuf};
@@ -207,7 +208,7 @@ fn files_that_are_none() {
 
 /// Every key, with a value other than its default.
 const EVERY_KEY: &str = "\
-listen = ['127.0.0.1:0', '127.0.0.2:0 proxy_protocol', 'unix:OUTSIDE/socket']
+listen = ['127.0.0.1:0', '127.0.0.2:0 proxy_protocol', 'unix:OUTSIDE/socket', '127.0.0.3:0 tls']
 real_ip_from = ['127.0.0.0/8', 'unix']
 real_ip_header = 'Forwarded'
 workers = 1
@@ -232,6 +233,11 @@ checkalive = 4
 error_log = 'OUTSIDE/error.log'
 log_level = 'warn'
 access_log = [{ to = 'OUTSIDE/access.log', format = '$status $uri', escape = 'json', sample = 3, only = 'errors' }, 'OUTSIDE/x.log']
+tls = { certificate = 'OUTSIDE/example.org.crt', key = 'OUTSIDE/example.org.key', min_version = '1.3', hsts = '1d' }
+http2 = false
+h2c = true
+http2_streams_max = 100
+tls_handshakes = { rate = '100/s', burst = 200 }
 head_bytes_max = 8192
 target_bytes_max = 4096
 cache_size = '16m'
@@ -246,6 +252,8 @@ rewrite = { from = '/v1/*', to = '/data/$1.json' }
 headers = [{ set = { X-All = 'yes' } }, { path = '*.txt', add = { X-Txt = ['a', 'b'] }, remove = ['Server'] }]
 cache_control = { '*.txt' = 'no-cache', 'application/*' = 'max-age=7', '*' = 'off' }
 expires = { 'application/json' = '1h', '*.png' = 'max', '*' = 'epoch' }
+# All else here is asked for without TLS.
+redirect_https = false
 cors = { origins = ['https://app.example'], headers = ['X-Asked'], max_age = 60, credentials = true }
 basic_auth = 'off'
 allow = ['all']
@@ -295,6 +303,7 @@ fn full_site() -> (Site, String) {
     site.file("main/list/b", "b");
     site.file("other/closed/x/y.txt", "y");
     write(&site.outside().join("users"), ANN_SECRET);
+    Pair::new(&site, &["example.org"]);
     let text = EVERY_KEY
         .replace("ROOT", &site.root().display().to_string())
         .replace("OUTSIDE", &site.outside().display().to_string())
