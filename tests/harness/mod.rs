@@ -9,6 +9,7 @@ pub(crate) mod load;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod slow;
+pub(crate) mod streams;
 pub(crate) mod successor;
 pub(crate) mod systemd;
 pub(crate) mod throttle;

@@ -4,6 +4,7 @@
 //! documentation says they do.
 
 mod admin;
+mod browsers;
 mod configuration;
 mod control;
 mod drain;
