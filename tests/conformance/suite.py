@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 # The working tree is to stay free of caches.
 sys.dont_write_bytecode = True
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import attacks  # noqa: E402, F401
 import compression  # noqa: E402, F401
@@ -36,6 +37,7 @@ import messages  # noqa: E402, F401
 import priorities  # noqa: E402, F401
 import streams  # noqa: E402, F401
 from cases import CASES  # noqa: E402
+from pairs import self_signed  # noqa: E402
 from peer import Wrong  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -55,10 +57,9 @@ keepalive_timeout = 3
 send_timeout = 3
 send_rate_min = 0
 drain_timeout = 1
-[[site]]
-[site.tls]
-certificate = "{scratch}/localhost.crt"
-key = "{scratch}/localhost.key"
+[tls]
+certificate = "{certificate}"
+key = "{key}"
 """
 
 
@@ -94,9 +95,9 @@ class Server:
         (root / "folder/index.html").write_text("folder")
         (root / "big.bin").write_bytes(random.Random(1).randbytes(BIG_BYTES))
         (root / "file.bin").write_bytes(random.Random(2).randbytes(FILE_BYTES))
-        subprocess.run([binary, "self-signed", "localhost"], cwd=scratch, check=True, stdout=subprocess.DEVNULL)
+        certificate, key = self_signed(scratch, "localhost")
         file = scratch / "otus-httpd.conf"
-        file.write_text(CONFIGURATION.format(root=root, scratch=scratch))
+        file.write_text(CONFIGURATION.format(root=root, certificate=certificate, key=key))
         user = ["--user", "root"] if os.geteuid() == 0 else []
         with open(self.out, "wb") as stdout, open(self.log, "wb") as stderr:
             self.process = subprocess.Popen([str(binary), "-c", str(file), *user], stdout=stdout, stderr=stderr)
