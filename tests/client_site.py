@@ -1,12 +1,13 @@
 """The site that the real clients are tried on, and the server that serves it.
 
-Order: the configuration; the files; the site as the checks see it; the server's life.
+Order: the configuration; the files; the site as the checks see it; what they share; the server's life.
 
 Invariant: the site is new for each run and lies in a folder of its own.
 """
 
 import base64
 import gzip
+import hashlib
 import os
 import random
 import re
@@ -19,13 +20,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 import film
+from pairs import authority_and_client, self_signed
 
 START_SECONDS_MAX = 10
+CLIENT_SECONDS_MAX = 120
+PAGES = Path(__file__).resolve().parents[1] / "httptest" / "docroot"
 CONFIGURATION = """
 root = "{root}"
-listen = ["127.0.0.1:0"]
+listen = ["127.0.0.1:0", "127.0.0.1:0 tls"]
 workers = 2
+h2c = true
+tls = {{ certificate = "{certificate}", key = "{key}" }}
 {settings}
+
+# The page of many parts, for browsers.
+[[site]]
+server_name = ["page.localhost"]
+root = "{pages}"
+
+# Only for those who show a certificate.
+[[site]]
+server_name = ["members.localhost"]
+
+[site.tls]
+certificate = "{members_certificate}"
+key = "{members_key}"
+client_ca = "{authority}"
 """
 SETTINGS = """
 redirect = [
@@ -62,6 +82,7 @@ LISTED_NAMES = [
     "a_name_without_a_place_to_break_it_" * 6 + ".txt",
 ]  # fmt: skip
 
+
 class Failure(Exception):
     """A client did not get what it should."""
 
@@ -70,9 +91,19 @@ class Site(NamedTuple):
     """The running server, as the checks see it."""
 
     url: str
+    # The same over TLS.
+    secure_url: str
     root: Path
     scratch: Path
     log: Path
+
+    def file(self, name):
+        """A certificate or a key: localhost.crt, members.localhost.crt, client.crt, client.key."""
+        return self.scratch / name
+
+    def port(self):
+        """The port of HTTPS."""
+        return self.secure_url.rsplit(":", 1)[1]
 
     def folder(self):
         """An empty folder for downloads."""
@@ -98,6 +129,30 @@ class Site(NamedTuple):
             if time.monotonic() > deadline:
                 raise Failure(f"the log has these answers for {target}: {seen}")
             time.sleep(0.1)
+
+
+def expect(what, actual, expected):
+    if actual != expected:
+        raise Failure(f"{what} is {actual!r}, expected {expected!r}")
+
+
+def expect_same(path, original):
+    """The file was downloaded whole and is the original."""
+    digest, wanted = (hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, original))
+    if digest != wanted:
+        raise Failure(f"{path.stat().st_size} bytes with checksum {digest}, not {wanted}")
+
+
+def run(*command):
+    """What a client printed; it must end with 0."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_SECONDS_MAX, check=False)
+    if done.returncode != 0:
+        raise Failure(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    return done.stdout + done.stderr
+
+
+def curl(*arguments):
+    return run("curl", "-q", "--silent", "--show-error", *map(str, arguments))
 
 
 def make_document_root(root):
@@ -128,18 +183,23 @@ def served(binary, settings, scratch):
     """The server over its site; it must end with 0 when it is asked to."""
     root, log, out, file = (scratch / name for name in ["root", "server.log", "server.out", "otus-httpd.toml"])
     make_document_root(root)
-    file.write_text(CONFIGURATION.format(root=root, settings=settings))
+    certificate, key = self_signed(scratch, "localhost", ["*.localhost"])
+    members_certificate, members_key = self_signed(scratch, "members.localhost")
+    authority, _, _ = authority_and_client(scratch)
+    file.write_text(CONFIGURATION.format(**locals(), pages=PAGES))
     with open(out, "wb") as stdout, open(log, "wb") as stderr:
         # Started as root it would serve as another user, who may not enter the scratch directory.
         user = ["--user", "root"] if os.geteuid() == 0 else []
         process = subprocess.Popen([str(binary), "-c", str(file), "--verbose", *user], stdout=stdout, stderr=stderr)
     try:
         deadline = time.monotonic() + START_SECONDS_MAX
-        while not (found := re.search(r"on (http://\S+)/ with ", out.read_text())):
+        while len(found := re.findall(r" on (https?://\S+)/ with ", out.read_text())) < 2:
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"the server does not start:\n{log.read_text()}")
             time.sleep(0.05)
-        yield Site(found[1], root, scratch, log)
+        # The name stands in the certificate, and in cookies and caches of clients.
+        secure = next(url for url in found if url.startswith("https:")).replace("127.0.0.1", "localhost")
+        yield Site(next(url for url in found if url.startswith("http:")), secure, root, scratch, log)
         process.terminate()
         if process.wait(timeout=60) != 0:
             sys.exit(f"FAILED server: it ended with {process.returncode}")

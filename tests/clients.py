@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Real clients against otus-httpd: curl, wget, aria2c, Python's requests and Chromium.
+"""Real clients against otus-httpd: curl, wget, aria2c, Python's requests and httpx, OpenSSL, nghttp, h2load, Node.js and Chromium.
 
     clients.py [--otus PATH] [--only WORD]
 
@@ -28,33 +28,15 @@ sys.dont_write_bytecode = True
 
 import devtools  # noqa: E402
 import film  # noqa: E402
-from client_site import BIG_BYTES, LISTED_NAMES, PAGE, SETTINGS, Failure, served  # noqa: E402
+import secure_clients  # noqa: E402
+from client_site import (  # noqa: E402
+    BIG_BYTES, LISTED_NAMES, PAGE, SETTINGS, Failure, curl, expect, expect_same, run, served,
+)  # fmt: skip
 
 PROJECT = Path(__file__).resolve().parents[1]
 ARTIFACTS = PROJECT / "tests" / "artifacts"
-CLIENT_SECONDS_MAX = 120
 # The server compresses in the background; it may take this long until it has done so.
 COMPRESS_SECONDS_MAX = 20
-
-
-def expect(what, actual, expected):
-    if actual != expected:
-        raise Failure(f"{what} is {actual!r}, expected {expected!r}")
-
-
-def expect_same(path, original):
-    """The file was downloaded whole and is the original."""
-    digest, wanted = (hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, original))
-    if digest != wanted:
-        raise Failure(f"{path.stat().st_size} bytes with checksum {digest}, not {wanted}")
-
-
-def run(*command):
-    """What a client printed; it must end with 0."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_SECONDS_MAX, check=False)
-    if done.returncode != 0:
-        raise Failure(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-    return done.stdout + done.stderr
 
 
 def half_of_big(site, folder):
@@ -69,10 +51,6 @@ def rest_in_one_range(seen):
 
 
 # curl.
-
-
-def curl(*arguments):
-    return run("curl", "-q", "--silent", "--show-error", *map(str, arguments))
 
 
 def curl_resumes(site):
@@ -317,6 +295,7 @@ PACKAGES = {
     "aria2c": "aria2",
     "requests": "python3-requests",
     "chromium": "chromium",
+    **secure_clients.PACKAGES,
 }
 CHECKS = [
     ("curl -C - resumes a download", "curl", curl_resumes),
@@ -339,13 +318,14 @@ CHECKS = [
     ("chromium seeks in a film", "chromium", chromium_seeks),
     ("chromium shows an index on a phone", "chromium", chromium_lists_on_a_phone),
     ("chromium shows an index on a desktop", "chromium", chromium_lists_on_a_desktop),
+    *secure_clients.CHECKS,
 ]
 
 
 def main():
     arguments = parse_arguments()
     # No client is to ask a proxy for what is on this machine.
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1"
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     failed = 0
     with tempfile.TemporaryDirectory(prefix="otus-httpd-clients-") as scratch:
@@ -373,7 +353,7 @@ def parse_arguments():
 def passes(name, client, check, site):
     """Runs one check and says how it went."""
     try:
-        if client != "requests" and shutil.which(client) is None:
+        if client not in ("requests", "httpx") and shutil.which(client) is None:
             raise Failure(f"{client} is missing; install {PACKAGES[client]}")
         check(site)
     except ModuleNotFoundError as missing:

@@ -6,10 +6,11 @@
         page.value("document.title")
 
 Invariant: one command is under way at a time; its answer is the message with its number, and
-every other message is an event that nobody waits for.
+every other message is an event that nobody waits for, and is kept.
 """
 
 import base64
+import hashlib
 import json
 import os
 import select
@@ -22,9 +23,9 @@ POLL_SECONDS = 0.1
 
 
 class Chromium:
-    """A browser with a fresh profile, so that nothing comes from a cache."""
+    """A browser with a fresh profile, so that nothing comes from a cache; it believes a certificate that is named."""
 
-    def __init__(self):
+    def __init__(self, trusted=None):
         self.profile = tempfile.TemporaryDirectory(prefix="otus-httpd-chromium-", ignore_cleanup_errors=True)
         theirs_in, self.commands = os.pipe()
         self.messages, theirs_out = os.pipe()
@@ -32,7 +33,8 @@ class Chromium:
             "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
             "--disable-dev-shm-usage", "--hide-scrollbars", f"--user-data-dir={self.profile.name}",
-            "--remote-debugging-pipe", "about:blank",
+            "--remote-debugging-pipe", *([f"--ignore-certificate-errors-spki-list={digest_of_key(trusted)}"] if trusted else []),
+            "about:blank",
         ]  # fmt: skip
         # Chromium reads commands from descriptor 3 and writes messages to descriptor 4. The shell
         # puts them there, for its redirections take place one after the other in the new process.
@@ -44,6 +46,8 @@ class Chromium:
         os.close(theirs_out)
         self.buffer = b""
         self.number = 0
+        # What came besides answers; pages tell of nothing that they were not asked to tell of.
+        self.events = []
 
     def __enter__(self):
         return self
@@ -85,6 +89,7 @@ class Chromium:
             answer = json.loads(self.receive(deadline))
             if answer.get("id") == self.number:
                 break
+            self.events.append(answer)
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']['message']}")
         return answer["result"]
@@ -101,6 +106,13 @@ class Chromium:
             self.buffer += piece
         message, _, self.buffer = self.buffer.partition(b"\0")
         return message
+
+
+def digest_of_key(certificate):
+    """How Chromium names a public key: the checksum of its DER, in Base64."""
+    spki = subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-pubkey"], capture_output=True, check=True)
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=spki.stdout, capture_output=True, check=True)
+    return base64.b64encode(hashlib.sha256(der.stdout).digest()).decode()
 
 
 class Page:

@@ -196,8 +196,11 @@ async fn begins_http2(stream: &mut Stream, shard: &Rc<Shard>, place: &Place, inb
     loop {
         let unread = inbox.unread();
         let came = unread.len().min(PREFACE.len());
-        if unread[..came] != PREFACE[..came] || came == PREFACE.len() {
-            return Ok(came == PREFACE.len());
+        if unread[..came] != PREFACE[..came] {
+            return Ok(false);
+        }
+        if came == PREFACE.len() {
+            return Ok(true);
         }
         if came > 0 && place.phase() != Phase::Head {
             place.begin(Phase::Head);

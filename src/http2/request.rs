@@ -120,6 +120,10 @@ struct Part {
 /// Memory that an assembler keeps between two requests; usual heads need less.
 const KEPT_BYTES_MAX: usize = 4096;
 
+/// Beyond it lines are counted and not looked at: a block that names an entry of the table again and again says four
+/// thousand bytes with each of its own.
+const JUDGED_BYTES_MAX: usize = 4 * HEAD_BYTES_CEILING;
+
 impl Assembler {
     /// One that has begun a request.
     pub fn new(limits: &HeadLimits) -> Assembler {
@@ -153,6 +157,9 @@ impl Assembler {
         self.list_bytes = self.list_bytes.saturating_add(name.len() + value.len() + ENTRY_OVERHEAD_BYTES);
         if self.list_bytes > self.limits.head_bytes_max {
             self.refuse(BadRequest::HeadTooLarge);
+            if self.list_bytes > JUDGED_BYTES_MAX {
+                return;
+            }
         }
         let outcome = match name.strip_prefix(b":") {
             Some(name) => self.pseudo(name, value),

@@ -21,7 +21,8 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    fn token(self) -> &'static str {
+    /// Its name on the wire.
+    pub(crate) fn token(self) -> &'static str {
         match self {
             Method::Get => "GET",
             Method::Head => "HEAD",
@@ -59,7 +60,7 @@ impl Response {
 
     /// All fields but `Date`, which differs from second to second.
     pub(crate) fn lasting_fields(&self) -> Vec<(String, String)> {
-        self.fields.iter().filter(|(name, _)| name != "Date").cloned().collect()
+        self.fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("Date")).cloned().collect()
     }
 }
 

@@ -4,16 +4,19 @@
 //! passes or fails by how fast the machine is.
 
 pub(crate) mod client;
+pub(crate) mod http2;
 pub(crate) mod load;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod slow;
+pub(crate) mod streams;
 pub(crate) mod successor;
 pub(crate) mod systemd;
 pub(crate) mod throttle;
 pub(crate) mod tls;
 
 pub(crate) use client::{Client, Fault, Method, Response};
+pub(crate) use http2::{Asks, Version};
 pub(crate) use server::Server;
 pub(crate) use site::Site;
 

@@ -292,6 +292,11 @@ impl Server {
         Setup::root(&site.root()).start()
     }
 
+    /// The same, which understands HTTP/2 as well.
+    pub(crate) fn of_both_versions(site: &Site) -> Server {
+        Setup::root(&site.root()).set("h2c", true).start()
+    }
+
     /// Where it serves, as a client says it.
     pub(crate) fn address(&self) -> SocketAddr {
         let mut address = self.addresses()[0];

@@ -5,6 +5,7 @@
 
 mod admin;
 mod certificates;
+mod browsers;
 mod configuration;
 mod control;
 mod drain;

@@ -1,11 +1,11 @@
-//! Conditional requests (RFC 9110 §13) and validators (§8.8).
+//! Conditional requests (RFC 9110 §13) and validators (§8.8), over each version of HTTP.
 //!
 //! Invariant: a client that has the version it asks about is told so by 304 without content; one
 //! that asks for another version never gets this one by mistake.
 
-use super::methods::check_head;
+use super::methods::check_head_over;
 use crate::harness::site::set_modified;
-use crate::harness::{Method, Server, Site};
+use crate::harness::{Method, Server, Site, Version};
 
 /// 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
 const MODIFIED: u64 = 784_111_777;
@@ -30,9 +30,13 @@ fn filled(lines: &str, tag: &str) -> String {
 
 #[test]
 fn preconditions() {
+    Version::ALL.into_iter().for_each(check_preconditions);
+}
+
+fn check_preconditions(version: Version) {
     let site = site();
-    let server = Server::of(&site);
-    let mut client = server.client();
+    let server = Server::of_both_versions(&site);
+    let mut client = version.client(&server);
     for target in ["/small.bin", "/large.bin"] {
         let plain = client.ask(Method::Head, target, "");
         let tag = plain.field("ETag").expect("a file has a tag").to_owned();
@@ -160,7 +164,7 @@ fn preconditions() {
             let lines = filled(lines, &tag);
             let response = client.ask(Method::Get, target, &lines);
             assert_eq!(response.status, status, "{target} {lines:?}");
-            check_head(&server, target, &lines, &response);
+            check_head_over(version, &server, target, &lines, &response);
         }
     }
 }
@@ -168,18 +172,24 @@ fn preconditions() {
 /// RFC 9110 §15.4.5: the tag and the date go along, content and what describes it do not.
 #[test]
 fn fields_of_not_modified() {
+    Version::ALL.into_iter().for_each(check_not_modified);
+}
+
+fn check_not_modified(version: Version) {
     let site = site();
-    let server = Server::of(&site);
-    let mut client = server.client();
+    let server = Server::of_both_versions(&site);
+    let mut client = version.client(&server);
     for target in ["/small.bin", "/large.bin"] {
         let plain = client.get(target);
         for method in [Method::Get, Method::Head] {
             let response = client.ask(method, target, "If-None-Match: *\r\n");
             assert_eq!(response.status, 304);
             assert_eq!(response.field("ETag"), plain.field("ETag"));
-            for present in ["ETag", "Date", "Server", "Connection"] {
+            for present in ["ETag", "Date", "Server"] {
                 assert!(response.field(present).is_some(), "{target} lacks {present}");
             }
+            // RFC 9113 §8.2.2: the field belongs to HTTP/1.1.
+            assert_eq!(response.field("Connection").is_some(), version == Version::Http1, "{target}");
             for absent in ["Content-Length", "Content-Type", "Content-Range", "Transfer-Encoding"] {
                 assert_eq!(response.field(absent), None, "{target} {absent}");
             }
@@ -219,12 +229,16 @@ fn validators() {
 /// RFC 9110 §8.8.2.1: a date in the future is replaced by that of the answer.
 #[test]
 fn a_file_from_the_future() {
+    Version::ALL.into_iter().for_each(check_future);
+}
+
+fn check_future(version: Version) {
     let site = Site::new();
     site.file("future.txt", "x");
     // 2200-01-01
     set_modified(&site.path("future.txt"), 7_258_118_400);
-    let server = Server::of(&site);
-    let response = server.get("/future.txt");
+    let server = Server::of_both_versions(&site);
+    let response = version.client(&server).get("/future.txt");
     assert_eq!(response.status, 200);
     assert_eq!(response.field("Last-Modified"), response.field("Date"));
 }
@@ -246,9 +260,13 @@ fn a_file_from_before_1970() {
 /// RFC 9110 §13.1.5: a part only of the very version that the client has a part of.
 #[test]
 fn if_range() {
+    Version::ALL.into_iter().for_each(check_if_range);
+}
+
+fn check_if_range(version: Version) {
     let site = site();
-    let server = Server::of(&site);
-    let mut client = server.client();
+    let server = Server::of_both_versions(&site);
+    let mut client = version.client(&server);
     for target in ["/small.bin", "/large.bin"] {
         let whole = client.get(target);
         let tag = whole.field("ETag").expect("a file has a tag").to_owned();
@@ -279,7 +297,7 @@ fn if_range() {
             let expected = if part { &whole.content[10..20] } else { &whole.content[..] };
             assert_eq!(response.status, if part { 206 } else { 200 }, "{target} {value}");
             assert!(response.content == expected, "{target} {value}");
-            check_head(&server, target, &lines, &response);
+            check_head_over(version, &server, target, &lines, &response);
         }
         // Without a Range there is nothing to ask for (§13.1.5).
         assert_eq!(client.ask(Method::Get, target, "If-Range: \"x\"\r\n").status, 200);

@@ -4,7 +4,7 @@
 //! Invariant: the answer to HEAD is the answer to GET without its content, whatever it is.
 
 use crate::harness::site::set_modified;
-use crate::harness::{Client, Method, Response, Server, Site};
+use crate::harness::{Client, Method, Response, Server, Site, Version};
 use std::time::Duration;
 
 fn site() -> Site {
@@ -58,9 +58,13 @@ fn other_methods_are_not_allowed() {
 /// RFC 9110 §9.3.2: HEAD has all the fields of GET; `Date` may differ from second to second.
 #[test]
 fn head_is_get_without_content() {
+    Version::ALL.into_iter().for_each(check_heads);
+}
+
+fn check_heads(version: Version) {
     let site = site();
-    let server = Server::of(&site);
-    let mut client = server.client();
+    let server = Server::of_both_versions(&site);
+    let mut client = version.client(&server);
     for (target, lines, status) in [
         ("/", "", 200),
         ("/index.html", "", 200),
@@ -181,18 +185,23 @@ fn expect_continue_is_answered_at_once() {
 /// behind them. A Range says nothing to HEAD (§14.2), so where it told GET something the two are
 /// compared without it.
 pub(super) fn check_head(server: &Server, target: &str, lines: &str, got: &Response) {
-    let headed = server.client().ask(Method::Head, target, lines);
+    check_head_over(Version::Http1, server, target, lines, got);
+}
+
+/// The same over a version of HTTP, that of `got`.
+pub(super) fn check_head_over(version: Version, server: &Server, target: &str, lines: &str, got: &Response) {
+    let headed = version.client(server).ask(Method::Head, target, lines);
     let without_range = matches!(got.status, 206 | 416).then(|| {
         let kept = lines.split_inclusive('\n').filter(|line| !line.to_ascii_lowercase().starts_with("range:"));
-        server.client().ask(Method::Get, target, &kept.collect::<String>())
+        version.client(server).ask(Method::Get, target, &kept.collect::<String>())
     });
     let expected = without_range.as_ref().unwrap_or(got);
     assert_eq!(headed.status, expected.status, "HEAD {target} {lines:?}");
     if headed.lasting_fields() != expected.lasting_fields() && got.field("Last-Modified").is_none() {
         // A file that was written in this very second has no date yet, and has one in the next.
-        let again = server.client().ask(Method::Get, target, lines);
+        let again = version.client(server).ask(Method::Get, target, lines);
         assert!(again.field("Last-Modified").is_some(), "HEAD {target} {lines:?}");
-        return check_head(server, target, lines, &again);
+        return check_head_over(version, server, target, lines, &again);
     }
     assert_eq!(headed.lasting_fields(), expected.lasting_fields(), "HEAD {target} {lines:?}");
 }

@@ -4,10 +4,10 @@
 //! Invariant: whatever comes of a file that has other codings says `Vary: Accept-Encoding`, and
 //! nothing else does.
 
-use super::methods::check_head;
+use super::methods::{check_head, check_head_over};
 use crate::harness::server::Setup;
 use crate::harness::site::{set_mode, set_modified};
-use crate::harness::{Client, Method, NOBODY, Response, Server, Site, eventually, is_root};
+use crate::harness::{Asks, Method, NOBODY, Response, Server, Site, Version, eventually, is_root};
 use rustix::fs::{CWD, Mode};
 
 /// When all files here were modified, but for those that say otherwise.
@@ -43,6 +43,10 @@ fn accepting(values: &[&str]) -> String {
 /// "" is the file itself, and none is 406.
 #[test]
 fn the_best_accepted_coding_is_sent() {
+    Version::ALL.into_iter().for_each(check_best);
+}
+
+fn check_best(version: Version) {
     let site = Site::new();
     for name in ["all.js", "order/all.js"] {
         add(&site, name, &[".br", ".zst", ".gz"]);
@@ -51,8 +55,9 @@ fn the_best_accepted_coding_is_sent() {
     let server = Setup::root(&site.root())
         .set("precompressed", ALL)
         .set("location", "[{ path = '/order/', precompressed = ['gzip', 'br'] }]")
+        .set("h2c", true)
         .start();
-    let mut client = server.client();
+    let mut client = version.client(&server);
     for (target, values, expected) in [
         // Without the field, and with an empty one, nothing but the file is wanted
         ("/all.js", &[][..], Some("")),
@@ -116,13 +121,14 @@ fn the_best_accepted_coding_is_sent() {
         ("/all.js", &["gzip br"], Some("")),
         ("/all.js", &["gzipped"], Some("")),
     ] {
-        check_coding(&server, &mut client, &site, target, values, expected);
+        check_coding(version, &server, client.as_mut(), &site, target, values, expected);
     }
 }
 
 fn check_coding(
+    version: Version,
     server: &Server,
-    client: &mut Client,
+    client: &mut dyn Asks,
     site: &Site,
     target: &str,
     values: &[&str],
@@ -146,7 +152,7 @@ fn check_coding(
             assert_eq!(response.field("Vary"), Some("Accept-Encoding, Accept"), "{context}");
         }
     }
-    check_head(server, target, &lines, &response);
+    check_head_over(version, server, target, &lines, &response);
 }
 
 /// Conditions and ranges are those of the coding that is sent (RFC 9110 §8.8.3.3, §14.1.2), and all

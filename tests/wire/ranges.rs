@@ -1,11 +1,11 @@
-//! Byte ranges (RFC 9110 §14): every form of them, and any of them against a naive slice.
+//! Byte ranges (RFC 9110 §14): every form of them, and any of them against a naive slice; over each version of HTTP.
 //!
 //! Invariant: the bytes of a part are those that `Content-Range` names, of the version that the
 //! tag names.
 
 use super::files::LENGTHS;
-use super::methods::check_head;
-use crate::harness::{Client, Method, Random, Response, Server, Site};
+use super::methods::check_head_over;
+use crate::harness::{Asks, Method, Random, Response, Server, Site, Version};
 
 /// What a Range field asks for of a file of 1,000 bytes.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +17,15 @@ enum Expected {
 
 #[test]
 fn forms_of_ranges() {
+    Version::ALL.into_iter().for_each(check_forms);
+}
+
+fn check_forms(version: Version) {
     use Expected::*;
     let site = Site::new();
     let content = site.pattern("file.bin", 1000);
-    let server = Server::of(&site);
-    let mut client = server.client();
+    let server = Server::of_both_versions(&site);
+    let mut client = version.client(&server);
     for (value, expected) in [
         // §14.1.2: first and last are both included
         ("bytes=0-0", Part(0, 1)),
@@ -149,7 +153,7 @@ fn forms_of_ranges() {
                 assert_eq!(response.field("Content-Range"), Some("bytes */1000"), "{value}");
             }
         }
-        check_head(&server, "/file.bin", &format!("Range: {value}\r\n"), &response);
+        check_head_over(version, &server, "/file.bin", &format!("Range: {value}\r\n"), &response);
     }
     // §14.2: several Range lines make no valid field; to HEAD, Range says nothing.
     let response = client.ask(Method::Get, "/file.bin", "Range: bytes=0-0\r\nRange: bytes=1-1\r\n");
@@ -180,12 +184,16 @@ fn check_part(response: &Response, content: &[u8], start: usize, end: usize, con
 /// and from the disk.
 #[test]
 fn several_ranges_come_as_multipart() {
+    Version::ALL.into_iter().for_each(check_several);
+}
+
+fn check_several(version: Version) {
     let site = Site::new();
-    let server = Server::of(&site);
+    let server = Server::of_both_versions(&site);
     for length in [10_000, 3 << 20] {
         let name = format!("file-{length}.txt");
         let content = site.pattern(&name, length);
-        let mut client = server.client();
+        let mut client = version.client(&server);
         for ranges in [&[(0, 1), (5, 6)][..], &[(length - 1, length), (0, 5000)], &[(0, 1), (4095, 4097), (9000, 9999)]]
         {
             let specs: Vec<_> = ranges.iter().map(|(start, end)| format!("{start}-{}", end - 1)).collect();
@@ -212,10 +220,14 @@ fn several_ranges_come_as_multipart() {
 /// No byte of an empty file can be named, so a part of it cannot be asked for (§14.1.2).
 #[test]
 fn an_empty_file_has_no_parts() {
+    Version::ALL.into_iter().for_each(check_empty);
+}
+
+fn check_empty(version: Version) {
     let site = Site::new();
     site.file("empty.txt", "");
-    let server = Server::of(&site);
-    let mut client = server.client();
+    let server = Server::of_both_versions(&site);
+    let mut client = version.client(&server);
     for (value, status) in
         [("bytes=0-", 416), ("bytes=0-0", 416), ("bytes=-0", 416), ("bytes=-5", 200), ("bytes=5-2", 200)]
     {
@@ -231,10 +243,14 @@ fn an_empty_file_has_no_parts() {
 /// Files of all lengths, cut at borders and anywhere: the same bytes as a slice.
 #[test]
 fn any_range_is_a_slice() {
+    Version::ALL.into_iter().for_each(check_slices);
+}
+
+fn check_slices(version: Version) {
     let site = Site::new();
     let contents: Vec<_> = LENGTHS.iter().map(|length| site.pattern(&format!("{length}.bin"), *length)).collect();
-    let server = Server::of(&site);
-    let mut client = server.client();
+    let server = Server::of_both_versions(&site);
+    let mut client = version.client(&server);
     let mut random = Random::new(7);
     for content in contents.iter().filter(|content| !content.is_empty()) {
         let length = content.len();
@@ -247,12 +263,12 @@ fn any_range_is_a_slice() {
                 1 => start + 1 + random.below(length - start),
                 _ => (start + 1 + random.choose(&borders)).min(length),
             };
-            check_slice(&mut client, content, start, end);
+            check_slice(client.as_mut(), content, start, end);
         }
     }
 }
 
-fn check_slice(client: &mut Client, content: &[u8], start: usize, end: usize) {
+fn check_slice(client: &mut dyn Asks, content: &[u8], start: usize, end: usize) {
     let target = format!("/{}.bin", content.len());
     let response = client.ask(Method::Get, &target, &format!("Range: bytes={start}-{}\r\n", end - 1));
     check_part(&response, content, start, end, &format!("{start}..{end} of {target}"));

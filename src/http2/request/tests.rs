@@ -160,6 +160,8 @@ fn limits_refuse_unless_the_request_is_malformed() {
     assert_eq!(with_get(&[&line(1000 - 167 - 32)]).err(), Some(HeadTooLarge.into()));
     assert_eq!(with_get(&[&line(5000), "x=1", "x=2"]).err(), Some(HeadTooLarge.into()));
     assert_eq!(with_get(&[&line(5000), "X=1"]).err(), Some(Malformed::FieldName.into()));
+    // So long a list is not looked through for that.
+    assert_eq!(with_get(&[&line(300_000), "X=1"]).err(), Some(HeadTooLarge.into()));
     assert_eq!(with_get(&["x=1"; 5]).err(), None);
     assert_eq!(with_get(&["x=1"; 6]).err(), Some(TooManyFieldLines.into()));
     for (bytes, expected) in [(99, None), (100, Some(TargetTooLong)), (5000, Some(TargetTooLong))] {
