@@ -8,7 +8,6 @@
 examples=/usr/share/doc/otus-httpd/examples
 https_conf=/etc/otus-httpd.conf.d/https.conf
 https_folder=/etc/otus-httpd/tls
-credentials=/run/credentials/otus-httpd.service
 
 # https_status [OPTIONS...] - status and version of an answer by HTTPS; the certificates here are for trials
 https_status() { inside curl -sS -k --max-time 10 -o /dev/null -w '%{http_code} %{http_version}' "$@" https://localhost/; }
@@ -117,7 +116,7 @@ https_credential() {
     inside rm -r $https_folder
     sed 's|/etc/letsencrypt/live/example.org/fullchain.pem|/root/pair/localhost.crt|; s|/etc/letsencrypt/live/example.org/privkey.pem|/root/pair/localhost.key|' \
         "$lab_root$examples/credentials.conf" | drop_in credentials
-    printf '%s\n' 'listen = ["80", "443 tls"]' '[tls]' "certificate = \"$credentials/site.crt\"" "key = \"$credentials/site.key\"" | write $https_conf
+    printf '%s\n' 'listen = ["80", "443 tls"]' '[tls]' 'certificate = "credential:site.crt"' 'key = "credential:site.key"' | write $https_conf
     inside systemctl restart otus-httpd
     serves_https
     shows /root/pair/localhost.crt
