@@ -2,7 +2,7 @@
 
     python3 tests/container/manifests.py [COMPOSE-VALUE]
 
-Order: Kubernetes' published schemas, what the manifests must agree on among themselves, the Compose specification, the
+Order: Kubernetes' published schemas, what the manifests must agree on among themselves, those of HTTPS laid over them, the Compose specification, the
 seccomp profile. With COMPOSE-VALUE (`tests.command`, a path below `services`) that value is printed as JSON, and
 nothing is checked. A line for each check; the exit status is 0 if all are good. Needs the Python packages
 kubernetes-validate and compose-spec.
@@ -19,6 +19,7 @@ import yaml
 
 CONTAINER = pathlib.Path(__file__).resolve().parents[2] / "packaging/container"
 KUBERNETES = CONTAINER / "kubernetes"
+HTTPS = CONTAINER / "kubernetes-https"
 
 # The oldest release with all that is used, and the newest that the schemas are known of.
 RELEASES = ("1.30", "1.37")
@@ -35,7 +36,7 @@ def main():
         print(json.dumps(value))
         return 0
     failures = 0
-    for check in (schemas, agreement, composition, profile):
+    for check in (schemas, agreement, https, composition, profile):
         try:
             print(f"ok      {check()}")
         except AssertionError as error:
@@ -49,16 +50,17 @@ def manifests():
     return {path.name: yaml.safe_load(path.read_text()) for path in files}
 
 
-def schemas():
+def is_valid(manifest, release):
     import kubernetes_validate
 
-    def is_valid(manifest, release):
-        try:
-            kubernetes_validate.validate(manifest, release, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            return error.message
-        return None
+    try:
+        kubernetes_validate.validate(manifest, release, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return error.message
+    return None
 
+
+def schemas():
     for release in RELEASES:
         for name, manifest in manifests().items():
             wrong = is_valid(manifest, release)
@@ -104,6 +106,47 @@ def agreement():
     noticed = (probe["failureThreshold"] + 1) * probe["periodSeconds"]
     assert noticed <= settings["drain_delay"], "readiness is not seen to be withdrawn within drain_delay"
     return "the manifests agree on labels, ports, names, user and times"
+
+
+def laid_over(base, patch):
+    """A strategic merge, as far as it is used: lists of named things are joined by their names."""
+    if isinstance(base, dict) and isinstance(patch, dict):
+        return base | {key: laid_over(base[key], value) if key in base else value for key, value in patch.items()}
+    if isinstance(base, list) and isinstance(patch, list):
+        named = {one["name"]: one for one in base}
+        for one in patch:
+            named[one["name"]] = laid_over(named[one["name"]], one) if one["name"] in named else one
+        return list(named.values())
+    return patch
+
+
+def https():
+    kustomization = yaml.safe_load((HTTPS / "kustomization.yaml").read_text())
+    assert [(HTTPS / one).resolve() for one in kustomization["resources"]] == [KUBERNETES], "what they are laid over"
+    patches = {one["path"]: yaml.safe_load((HTTPS / one["path"]).read_text()) for one in kustomization["patches"]}
+    assert {path.name for path in HTTPS.glob("*.yaml")} == {"kustomization.yaml", *patches}, "not all files are named"
+    bases = manifests()
+    for name, patch in patches.items():
+        assert (patch["kind"], patch["metadata"]["name"]) == (bases[name]["kind"], bases[name]["metadata"]["name"]), name
+    merged = {name: laid_over(bases[name], patch) for name, patch in patches.items()}
+    for release in RELEASES:
+        for name, manifest in merged.items():
+            wrong = is_valid(manifest, release)
+            assert wrong is None, f"{name} with HTTPS, Kubernetes {release}: {wrong}"
+    pod = merged["deployment.yaml"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert {port["targetPort"] for port in merged["service.yaml"]["spec"]["ports"]} == set(ports), "the service's ports"
+    settings = tomllib.loads(patches["configmap.yaml"]["data"]["60-https.conf"])
+    assert settings["listen"] == [f"{ports['http']}", f"{ports['https']} tls"], "the addresses"
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    for volume in pod["volumes"]:
+        assert volume["name"] in mounts, f"the volume {volume['name']} is not mounted"
+    # A secret of the type kubernetes.io/tls has these two files.
+    files = {f"{mounts['certificate']}/tls.crt", f"{mounts['certificate']}/tls.key"}
+    assert set(settings["tls"].values()) == files, "the files of the pair"
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"], "who may read the key"
+    return "the manifests of HTTPS are valid over the others, and agree with them"
 
 
 def composition():

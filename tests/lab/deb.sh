@@ -23,6 +23,11 @@ deb_scenario() {
     step "AppArmor's parser takes the profile" deb_apparmor
     step "an edited configuration holds after a reload, in the same process" reload_good
     step "a wrong configuration is refused, and the old one serves on" reload_bad
+    step "HTTPS with the documented sample and the certificate of ssl-cert" https_sample
+    step "a renewed certificate takes effect by itself" https_renewal
+    step "a restart and an upgrade under a load of HTTPS" https_upgrade
+    step "a key for root alone, as a credential of the unit" https_credential
+    step "HTTPS by socket activation without any capability" https_sockets
     step "20 restarts under load" restarts 20
     step "restarts with another number of workers under load" restarts_with_other_workers
     step "a restart during a long download" restart_during_download

@@ -17,6 +17,8 @@ rpm_scenario() {
     step "it runs as its own user with one capability" deb_identity
     step "rpm -V finds nothing changed, and an edit" rpm_verify
     step "an edited configuration holds after a reload, in the same process" reload_good
+    step "HTTPS with a pair of its own, renewed" https_own_pair
+    step "a restart and an upgrade under a load of HTTPS" https_upgrade
     step "5 restarts under load" restarts 5
     step "upgrade under load: the edited configuration is kept" rpm_upgrade
     step "a version that does not start leaves the old one serving" rpm_broken_version

@@ -26,6 +26,7 @@ mend() {
     rm -rf "$lab_root$drop_ins" "$lab_root/etc/otus-httpd.conf.d/workers.conf" "$lab_root/etc/otus-httpd.conf.d/zz-wrong.conf"
     inside systemctl daemon-reload
     inside systemctl cat otus-httpd || return 0
+    end_https
     inside systemctl is-active otus-httpd.socket && inside systemctl stop otus-httpd.socket otus-httpd.service
     inside systemctl reset-failed otus-httpd
     inside systemctl start otus-httpd

@@ -158,12 +158,12 @@ set_key() {
 # load COMMAND... - tests/lab/load.py in the network of the booted system
 load() { nsenter -t "$(boot pid)" -n python3 "$here/load.py" "$@"; }
 
-# start_load [QUERY] - fifty connections, of which nothing may be lost until end_load
+# start_load [QUERY [SCHEME]] - fifty connections, of which nothing may be lost until end_load
 start_load() {
     local report=$work/load.json
     rm -f "$report"
     nsenter -t "$(boot pid)" -n python3 "$here/load.py" requests --seconds 240 --report "$report" \
-        "http://127.0.0.1/index.html${1:-}" "$lab_root/var/www/html/index.html" >"$work/load.out" 2>&1 &
+        "${2:-http}://127.0.0.1/index.html${1:-}" "$lab_root/var/www/html/index.html" >"$work/load.out" 2>&1 &
     echo $! >"$work/load.pid"
     sleep 1
     kill -0 $! || {
