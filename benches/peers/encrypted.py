@@ -15,8 +15,9 @@ class Handshakes(Work):
     mode = "full"
 
     def measure(self, bench, server, number, seconds):
-        with metered(server) as meter:
-            load = tools.secure(bench.binaries["secure"], self.mode, server.port, self.connections, seconds)
+        ready = tools.secure(bench.binaries["secure"], self.mode, server.port, self.connections, seconds)
+        with ready as finish, metered(server) as meter:
+            load = finish()
         return meter.of(load)
 
     def check(self, bench, server):
@@ -70,8 +71,9 @@ class LargeRecords(Large):
 
     def measure(self, bench, server, number, seconds):
         question = self.question(bench)
-        with metered(server) as meter:
-            load = tools.secure(bench.binaries["secure"], "content", server.port, self.connections, seconds,
-                                question.path, question.length)  # fmt: skip
+        what = question.path, question.length
+        ready = tools.secure(bench.binaries["secure"], "content", server.port, self.connections, seconds, *what)
+        with ready as finish, metered(server) as meter:
+            load = finish()
         load.requests = load.bytes / question.length
         return meter.of(load) | {"rate": load.bytes / load.seconds}

@@ -117,14 +117,31 @@ def drained(command, output, busy):
         raise Wrong(f"drain says: {output[-400:]}") from error
 
 
+@contextmanager
 def secure(binary, mode, port, connections, seconds, *what):
-    """secure: handshakes, or content over TLS."""
+    """secure: handshakes, or content over TLS. In the block it is ready; gives a function that has it begin."""
     command = [str(binary), mode, str(port), str(connections), str(seconds), *map(str, what)]
-    output, busy = run(command)
     try:
-        return Load(shown(command), **json.loads(output), busy=busy)
-    except ValueError as error:
-        raise Wrong(f"secure says: {output[-400:]}") from error
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except OSError as error:
+        raise Wrong(f"secure cannot be started: {error}; cargo build --release --example secure") from error
+
+    def finish():
+        output = process.communicate("go\n", timeout=TOOL_SECONDS_MAX)[0]
+        try:
+            return Load(shown(command), **json.loads(output))
+        except ValueError as error:
+            raise Wrong(f"secure says: {output[-400:]}") from error
+
+    try:
+        word = process.stdout.readline().strip()
+        if word != "ready":
+            raise Wrong(f"secure says: {word}")
+        yield finish
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
 
 
 def h2load(server, question, seconds, connections, streams):

@@ -4,16 +4,19 @@
 //!     secure content PORT CONNECTIONS SECONDS PATH LENGTH
 //!
 //! `full` and `resumed` make handshakes, CONNECTIONS at a time: connect, shake hands, say close_notify and end the stream, read to the other end of it. A
-//! resumed one takes a ticket that an earlier one was given, no ticket twice; the first tickets come before the measurement. `content` asks
+//! resumed one takes a ticket that an earlier one was given, no ticket twice; where a resumed one brings no new ticket, enough of them are
+//! gathered before the measurement, which ends when none is left. `content` asks
 //! for PATH over and over on connections that stay: the first answer is decrypted and looked at, and of all others only the heads of their
 //! records are read, for whoever decrypts 16 KiB has as much to do as who encrypts them.
 //!
 //! All ask for X25519 and TLS_AES_128_GCM_SHA256 alone, so that every server does the same work. The certificate is not verified here: the
-//! bench has done so before. Prints one line of JSON, latencies in microseconds.
+//! bench has done so before. When all is made ready it prints `ready` and waits for a line, and in the end it prints a line of JSON, latencies
+//! in microseconds, `busy` the share of the time for which it had its core.
 //!
 //! Invariant: what is counted is of the kind that was asked for and ended as it should, or the program says what came instead and ends with 1.
 
 use rustix::event::epoll;
+use rustix::time::{ClockId, clock_gettime};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -30,10 +33,14 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const EVENTS_MAX: usize = 256;
 const WAIT_MILLISECONDS: i64 = 100;
-/// Tickets that are kept: more than any number of connections asks for.
-const TICKETS_MAX: usize = 4096;
-/// For a handshake before the measurement, which waits for nobody but the server.
-const FIRST_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Tickets that are kept.
+const TICKETS_MAX: usize = 1 << 17;
+/// More than one core resumes.
+const RESUMED_A_SECOND_MAX: f64 = 10_000.0;
+/// With the tickets that came until then the measurement is a shorter one.
+const GATHERING_MAX: Duration = Duration::from_secs(20);
+/// A server that has not ended one handshake by then does so never.
+const STANDSTILL_MAX: Duration = Duration::from_secs(20);
 const READ_BYTES: usize = 256 << 10;
 const RECORD_HEAD_BYTES: usize = 5;
 /// What TLS 1.3 adds to the content of a record: its kind, and the tag of AES-GCM.
@@ -101,46 +108,76 @@ impl Client {
         socket.set_nodelay(true)?;
         Ok((socket, ClientConnection::new(self.config.clone(), ServerName::try_from("localhost")?)?))
     }
-
-    /// The kind of handshake that is counted.
-    fn expected(&self) -> HandshakeKind {
-        if self.tickets.is_some() { HandshakeKind::Resumed } else { HandshakeKind::Full }
-    }
 }
 
 /// Handshakes, `connections` at a time.
 fn shake_hands(client: &Client, connections: usize, duration: Duration) -> Outcome<Found> {
     if let Some(tickets) = &client.tickets {
-        // A ticket for each that may be under way: one that is resumed brings at least one new one before it ends.
-        for _ in 0..connections {
-            let mut first = Handshake::begin(client)?;
-            first.socket.set_nonblocking(false)?;
-            first.socket.set_read_timeout(Some(FIRST_WAIT_MAX))?;
-            while !first.advance(None)? {}
-        }
+        let wanted = if brings_tickets(client, tickets)? {
+            connections
+        } else {
+            (duration.as_secs_f64() * RESUMED_A_SECOND_MAX) as usize + connections
+        };
+        let gathered = crowd(client, connections, HandshakeKind::Full, |found| {
+            tickets.count() < wanted && found.elapsed() < GATHERING_MAX
+        })?;
         if tickets.count() < connections {
-            return Err(format!("{connections} handshakes brought {} tickets", tickets.count()).into());
+            return Err(
+                format!("{} handshakes brought {} tickets", gathered.latencies_us.len(), tickets.count()).into()
+            );
         }
         tickets.are_given.store(true, Ordering::Relaxed);
     }
-    let poller = epoll::create(epoll::CreateFlags::empty())?;
+    await_word()?;
+    let kind = if client.tickets.is_some() { HandshakeKind::Resumed } else { HandshakeKind::Full };
+    let are_left = || client.tickets.as_ref().is_none_or(|tickets| tickets.count() > 0);
+    crowd(client, connections, kind, |found| found.elapsed() < duration && are_left())
+}
+
+/// Whether a resumed handshake brings a new ticket. By OpenSSL's rules a server with keys of its own may leave that out.
+fn brings_tickets(client: &Client, tickets: &Tickets) -> Outcome<bool> {
+    crowd(client, 1, HandshakeKind::Full, |found| found.latencies_us.is_empty())?;
+    let before = tickets.count();
+    tickets.are_given.store(true, Ordering::Relaxed);
+    crowd(client, 1, HandshakeKind::Resumed, |found| found.latencies_us.is_empty())?;
+    tickets.are_given.store(false, Ordering::Relaxed);
+    Ok(tickets.count() >= before)
+}
+
+/// Keeps `connections` handshakes under way for as long as `goes_on` says; what is under way then is dropped.
+fn crowd(client: &Client, connections: usize, kind: HandshakeKind, goes_on: impl Fn(&Found) -> bool) -> Outcome<Found> {
+    let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut slots = Vec::with_capacity(connections);
-    let mut found = Found::begin();
     for index in 0..connections {
         slots.push(Handshake::begin(client)?);
         watch(&poller, &slots[index].socket, index)?;
     }
-    while found.elapsed() < duration {
+    let mut found = Found::begin();
+    // One at least: on a machine that others use a short time may pass without any.
+    while goes_on(&found) || found.latencies_us.is_empty() {
         for index in ready(&poller)? {
-            if !slots[index].advance(Some(client.expected()))? {
+            if !slots[index].advance(kind)? {
                 continue;
             }
             found.answered(slots[index].begin);
+            if !goes_on(&found) {
+                break;
+            }
             slots[index] = Handshake::begin(client)?;
             watch(&poller, &slots[index].socket, index)?;
         }
+        if found.elapsed() > STANDSTILL_MAX && found.latencies_us.is_empty() {
+            return Err("no handshake came to its end".into());
+        }
     }
     Ok(found.ended(0))
+}
+
+/// Says that the measurement may begin, and waits to be told so.
+fn await_word() -> io::Result<()> {
+    println!("ready");
+    io::stdout().flush()?;
+    io::stdin().read_line(&mut String::new()).map(|_| ())
 }
 
 /// One handshake: hello, finished and close_notify, end of the stream.
@@ -163,7 +200,7 @@ impl Handshake {
     }
 
     /// Reads once, and gives whether the connection has ended as it should.
-    fn advance(&mut self, expected: Option<HandshakeKind>) -> Outcome<bool> {
+    fn advance(&mut self, expected: HandshakeKind) -> Outcome<bool> {
         let was_finished = self.is_finished;
         let count = match if self.has_heard_close {
             self.socket.read(&mut [0; 64])
@@ -187,7 +224,7 @@ impl Handshake {
         if !self.is_finished && !self.tls.is_handshaking() {
             self.is_finished = true;
             let kind = self.tls.handshake_kind();
-            if expected.is_some_and(|expected| kind != Some(expected)) {
+            if kind != Some(expected) {
                 return Err(format!("a handshake was {kind:?}, not {expected:?}").into());
             }
             self.tls.send_close_notify();
@@ -206,13 +243,14 @@ impl Handshake {
 /// The same document over and over, on `connections` that stay.
 fn take_content(client: &Client, connections: usize, duration: Duration, path: &str, length: usize) -> Outcome<Found> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let poller = epoll::create(epoll::CreateFlags::empty())?;
+    let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut slots = Vec::with_capacity(connections);
     for index in 0..connections {
         slots.push(Transfer::begin(client, &request, length)?);
         watch(&poller, &slots[index].socket, index)?;
     }
     let mut buffer = vec![0; READ_BYTES];
+    await_word()?;
     let mut found = Found::begin();
     for slot in &mut slots {
         slot.ask(&request)?;
@@ -348,6 +386,8 @@ fn ready(poller: &impl rustix::fd::AsFd) -> io::Result<Vec<usize>> {
 /// What was done, and how long each took.
 struct Found {
     begin: Instant,
+    begin_cpu: Duration,
+    busy: f64,
     seconds: f64,
     bytes: usize,
     latencies_us: Vec<u128>,
@@ -355,7 +395,14 @@ struct Found {
 
 impl Found {
     fn begin() -> Found {
-        Found { begin: Instant::now(), seconds: 0.0, bytes: 0, latencies_us: Vec::new() }
+        Found {
+            begin: Instant::now(),
+            begin_cpu: own_cpu(),
+            busy: 0.0,
+            seconds: 0.0,
+            bytes: 0,
+            latencies_us: Vec::new(),
+        }
     }
 
     fn elapsed(&self) -> Duration {
@@ -368,6 +415,7 @@ impl Found {
 
     fn ended(mut self, bytes: usize) -> Found {
         self.seconds = self.elapsed().as_secs_f64();
+        self.busy = (own_cpu() - self.begin_cpu).as_secs_f64() / self.seconds;
         self.bytes = bytes;
         self.latencies_us.sort_unstable();
         self
@@ -379,11 +427,16 @@ impl Found {
             self.latencies_us.get(at).or(self.latencies_us.last()).copied().unwrap_or(0)
         };
         let (requests, bytes, seconds) = (self.latencies_us.len(), self.bytes, self.seconds);
-        let (p50, p99, p999) = (of(0.5), of(0.99), of(0.999));
+        let (p50, p99, p999, busy) = (of(0.5), of(0.99), of(0.999), self.busy);
         format!(
-            r#"{{"requests":{requests},"bytes":{bytes},"seconds":{seconds:.6},"p50_us":{p50},"p99_us":{p99},"p999_us":{p999}}}"#
+            r#"{{"requests":{requests},"bytes":{bytes},"seconds":{seconds:.6},"p50_us":{p50},"p99_us":{p99},"p999_us":{p999},"busy":{busy:.3}}}"#
         )
     }
+}
+
+fn own_cpu() -> Duration {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
 }
 
 /// Tickets as they come, each given out once.
