@@ -15,37 +15,28 @@
 //!
 //! Invariant: what is counted is of the kind that was asked for and ended as it should, or the program says what came instead and ends with 1.
 
+mod client;
+mod content;
+
+use client::{Client, Tickets};
 use rustix::event::epoll;
 use rustix::time::{ClockId, clock_gettime};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup, SignatureScheme};
+use rustls::{ClientConnection, HandshakeKind};
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const EVENTS_MAX: usize = 256;
 const WAIT_MILLISECONDS: i64 = 100;
-/// Tickets that are kept.
-const TICKETS_MAX: usize = 1 << 17;
 /// More than one core resumes.
 const RESUMED_A_SECOND_MAX: f64 = 10_000.0;
 /// With the tickets that came until then the measurement is a shorter one.
 const GATHERING_MAX: Duration = Duration::from_secs(20);
 /// A server that has not ended one handshake by then does so never.
 const STANDSTILL_MAX: Duration = Duration::from_secs(20);
-const READ_BYTES: usize = 256 << 10;
-const RECORD_HEAD_BYTES: usize = 5;
-/// What TLS 1.3 adds to the content of a record: its kind, and the tag of AES-GCM.
-const RECORD_OVERHEAD_BYTES: usize = 17;
-const RECORD_APPLICATION_DATA: u8 = 23;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -69,44 +60,8 @@ fn run(arguments: &[&str]) -> Outcome<Found> {
     let client = Client::new(port, mode == "resumed")?;
     match (mode, rest) {
         ("full" | "resumed", []) => shake_hands(&client, connections, duration),
-        ("content", [path, length]) => take_content(&client, connections, duration, path, length.parse()?),
+        ("content", [path, length]) => content::take_content(&client, connections, duration, path, length.parse()?),
         _ => Err(format!("{mode}: not so").into()),
-    }
-}
-
-/// What all connections share.
-struct Client {
-    port: u16,
-    config: Arc<ClientConfig>,
-    /// None where every handshake is to be a full one.
-    tickets: Option<Arc<Tickets>>,
-}
-
-impl Client {
-    fn new(port: u16, is_resuming: bool) -> Outcome<Client> {
-        let provider = CryptoProvider {
-            cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
-            kx_groups: vec![aws_lc_rs::kx_group::X25519],
-            ..aws_lc_rs::default_provider()
-        };
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unverified))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let tickets = is_resuming.then(Arc::<Tickets>::default);
-        config.resumption = match &tickets {
-            Some(tickets) => Resumption::store(tickets.clone()),
-            None => Resumption::disabled(),
-        };
-        Ok(Client { port, config: Arc::new(config), tickets })
-    }
-
-    fn connected(&self) -> Outcome<(TcpStream, ClientConnection)> {
-        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        socket.set_nodelay(true)?;
-        Ok((socket, ClientConnection::new(self.config.clone(), ServerName::try_from("localhost")?)?))
     }
 }
 
@@ -126,7 +81,7 @@ fn shake_hands(client: &Client, connections: usize, duration: Duration) -> Outco
                 format!("{} handshakes brought {} tickets", gathered.latencies_us.len(), tickets.count()).into()
             );
         }
-        tickets.are_given.store(true, Ordering::Relaxed);
+        tickets.give(true);
     }
     await_word()?;
     let kind = if client.tickets.is_some() { HandshakeKind::Resumed } else { HandshakeKind::Full };
@@ -138,9 +93,9 @@ fn shake_hands(client: &Client, connections: usize, duration: Duration) -> Outco
 fn brings_tickets(client: &Client, tickets: &Tickets) -> Outcome<bool> {
     crowd(client, 1, HandshakeKind::Full, |found| found.latencies_us.is_empty())?;
     let before = tickets.count();
-    tickets.are_given.store(true, Ordering::Relaxed);
+    tickets.give(true);
     crowd(client, 1, HandshakeKind::Resumed, |found| found.latencies_us.is_empty())?;
-    tickets.are_given.store(false, Ordering::Relaxed);
+    tickets.give(false);
     Ok(tickets.count() >= before)
 }
 
@@ -240,137 +195,6 @@ impl Handshake {
     }
 }
 
-/// The same document over and over, on `connections` that stay.
-fn take_content(client: &Client, connections: usize, duration: Duration, path: &str, length: usize) -> Outcome<Found> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let mut slots = Vec::with_capacity(connections);
-    for index in 0..connections {
-        slots.push(Transfer::begin(client, &request, length)?);
-        watch(&poller, &slots[index].socket, index)?;
-    }
-    let mut buffer = vec![0; READ_BYTES];
-    await_word()?;
-    let mut found = Found::begin();
-    for slot in &mut slots {
-        slot.ask(&request)?;
-    }
-    while found.elapsed() < duration {
-        for index in ready(&poller)? {
-            if slots[index].drop_records(&mut buffer)? {
-                found.answered(slots[index].begin);
-                slots[index].ask(&request)?;
-            }
-        }
-    }
-    let under_way: usize = slots.iter().map(|slot| slot.answer_bytes - slot.left).sum();
-    // Of the content, as far as one can tell without the heads.
-    let bytes = found.latencies_us.len() * length + under_way;
-    Ok(found.ended(bytes))
-}
-
-/// A connection on which answers are taken by the length of their records.
-struct Transfer {
-    socket: TcpStream,
-    tls: ClientConnection,
-    begin: Instant,
-    /// Head and content of an answer, as the first one had them.
-    answer_bytes: usize,
-    /// Of the answer that is under way.
-    left: usize,
-    /// Of the record that is under way, and what of its head has come.
-    record_left: usize,
-    head: Vec<u8>,
-}
-
-impl Transfer {
-    /// Asks once, and looks at the answer.
-    fn begin(client: &Client, request: &str, length: usize) -> Outcome<Transfer> {
-        let (mut socket, mut tls) = client.connected()?;
-        let mut stream = rustls::Stream::new(&mut tls, &mut socket);
-        stream.write_all(request.as_bytes())?;
-        let (mut answer, mut part) = (Vec::new(), vec![0; READ_BYTES]);
-        let head_bytes = loop {
-            match stream.read(&mut part)? {
-                0 => return Err("the server closed within a head".into()),
-                count => answer.extend_from_slice(&part[..count]),
-            }
-            if let Some(at) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
-                break at + 4;
-            }
-        };
-        let head = String::from_utf8_lossy(&answer[..head_bytes]).to_ascii_lowercase();
-        if !head.starts_with("http/1.1 200 ") || !head.contains(&format!("\r\ncontent-length: {length}\r\n")) {
-            return Err(format!("expected 200 with {length} bytes, not {head}").into());
-        }
-        let answer_bytes = head_bytes + length;
-        while answer.len() < answer_bytes {
-            match stream.read(&mut part)? {
-                0 => return Err("the server closed within an answer".into()),
-                count => answer.extend_from_slice(&part[..count]),
-            }
-        }
-        if answer.len() != answer_bytes {
-            return Err("bytes behind an answer".into());
-        }
-        socket.set_nonblocking(true)?;
-        Ok(Transfer {
-            socket,
-            tls,
-            begin: Instant::now(),
-            answer_bytes,
-            left: 0,
-            record_left: 0,
-            head: Vec::with_capacity(RECORD_HEAD_BYTES),
-        })
-    }
-
-    fn ask(&mut self, request: &str) -> Outcome<()> {
-        self.begin = Instant::now();
-        self.left = self.answer_bytes;
-        self.tls.writer().write_all(request.as_bytes())?;
-        while self.tls.wants_write() {
-            self.tls.write_tls(&mut self.socket)?;
-        }
-        Ok(())
-    }
-
-    /// Reads once, and gives whether the answer is whole.
-    fn drop_records(&mut self, buffer: &mut [u8]) -> Outcome<bool> {
-        let count = match self.socket.read(buffer) {
-            Ok(0) => return Err("the server closed within an answer".into()),
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let mut unread = &buffer[..count];
-        while !unread.is_empty() {
-            if self.record_left > 0 {
-                let dropped = self.record_left.min(unread.len());
-                self.record_left -= dropped;
-                unread = &unread[dropped..];
-                continue;
-            }
-            let taken = (RECORD_HEAD_BYTES - self.head.len()).min(unread.len());
-            self.head.extend_from_slice(&unread[..taken]);
-            unread = &unread[taken..];
-            if self.head.len() == RECORD_HEAD_BYTES {
-                self.record_left = usize::from(u16::from_be_bytes([self.head[3], self.head[4]]));
-                let content = self
-                    .record_left
-                    .checked_sub(RECORD_OVERHEAD_BYTES)
-                    .filter(|_| self.head[0] == RECORD_APPLICATION_DATA);
-                let left = content.and_then(|content| self.left.checked_sub(content));
-                self.left = left.ok_or_else(|| {
-                    format!("a record that begins with {:?}, {} bytes before the end", self.head, self.left)
-                })?;
-                self.head.clear();
-            }
-        }
-        Ok(self.left == 0 && self.record_left == 0)
-    }
-}
-
 fn watch(poller: &impl rustix::fd::AsFd, socket: &TcpStream, index: usize) -> io::Result<()> {
     Ok(epoll::add(poller, socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?)
 }
@@ -437,85 +261,4 @@ impl Found {
 fn own_cpu() -> Duration {
     let spent = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
-}
-
-/// Tickets as they come, each given out once.
-#[derive(Debug, Default)]
-struct Tickets {
-    kept: Mutex<Vec<Tls13ClientSessionValue>>,
-    /// Until then they are gathered.
-    are_given: AtomicBool,
-}
-
-impl Tickets {
-    fn count(&self) -> usize {
-        self.kept.lock().expect("one thread").len()
-    }
-}
-
-impl ClientSessionStore for Tickets {
-    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
-
-    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
-        None
-    }
-
-    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
-
-    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        None
-    }
-
-    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
-
-    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
-        let mut tickets = self.kept.lock().expect("one thread");
-        if tickets.len() < TICKETS_MAX {
-            tickets.push(ticket);
-        }
-    }
-
-    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        if self.are_given.load(Ordering::Relaxed) { self.kept.lock().expect("one thread").pop() } else { None }
-    }
-}
-
-/// Takes every certificate and every signature, which spares the client the most expensive of its steps.
-#[derive(Debug)]
-struct Unverified;
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.3 alone was asked for".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        // The kinds of keys that the bench makes.
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256]
-    }
 }
