@@ -145,8 +145,8 @@ class Bench:
         self.server_cores, self.load_cores = {cores[0]}, {cores[min(1, len(cores) - 1)]}
         os.sched_setaffinity(0, self.load_cores)
         self.lists = {}
-        self.binaries = {OURS: arguments.otus, "otus": arguments.otus, "secure": arguments.secure, "loop": self.built("loop.c"),
-                         "drain": self.built("load/drain.c")}  # fmt: skip
+        self.binaries = {OURS: arguments.otus, "otus": arguments.otus, "secure": arguments.secure,
+                         "loop": self.built("loop.c"), "drain": self.built("load/drain.c")}  # fmt: skip
         self.pairs = {}
 
     def built(self, source):

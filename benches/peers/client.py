@@ -66,7 +66,7 @@ class Answer:
 
 
 class Connection:
-    """A connection on which requests are sent and answers read, one after another; over TLS where there is a context."""
+    """A connection on which requests are sent and answers read, one after another; with a context over TLS."""
 
     def __init__(self, port, context=None):
         self.socket = socket.create_connection((HOST, port), timeout=ANSWER_SECONDS_MAX)

@@ -124,7 +124,8 @@ def secure(binary, mode, port, connections, seconds, *what):
     """secure: handshakes, or content over TLS. In the block it is ready; gives a function that has it begin."""
     command = [str(binary), mode, str(port), str(connections), str(seconds), *map(str, what)]
     try:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
     except OSError as error:
         raise Wrong(f"secure cannot be started: {error}; cargo build --release --example secure") from error
 
@@ -149,12 +150,13 @@ def secure(binary, mode, port, connections, seconds, *what):
 def h2load(server, question, seconds, connections, streams):
     """h2load, for a time; over TLS with what every client of the bench asks for."""
     wire = server.settings.wire
-    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", f"{max(seconds, H2LOAD_SECONDS_MIN) * 1000:.0f}ms",
+    milliseconds = f"{1000 * max(seconds, H2LOAD_SECONDS_MIN):.0f}ms"
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", milliseconds,
                f"--connect-to={HOST}:{server.port}", f"--tls13-ciphers={SUITE}", "--groups=X25519",
                wire.url(server.port, question.path)]  # fmt: skip
     output, busy = run(command)
-    spoken = ["Application protocol: h2", "TLS Protocol: TLSv1.3", f"Cipher: {SUITE}"] if wire.is_tls else ["Application protocol: h2c"]
-    for line in spoken:
+    secured = ["Application protocol: h2", "TLS Protocol: TLSv1.3", f"Cipher: {SUITE}"]
+    for line in secured if wire.is_tls else ["Application protocol: h2c"]:
         if line not in output:
             raise Wrong(f"h2load does not say {line!r}: {output[-400:]}")
     patterns = (r"^finished in ([\d.]+)(s|ms)\b", r"(\d+) succeeded, 0 failed, 0 errored, 0 timeout",
@@ -165,7 +167,8 @@ def h2load(server, question, seconds, connections, streams):
     took, succeeded, right, data = found
     requests, bytes_ = int(succeeded[1]), int(data[1])
     # Of what was under way in the end there may be a part.
-    if int(right[1]) < requests or not requests * question.length <= bytes_ <= (requests + connections * streams) * question.length:
+    most = requests + connections * streams
+    if int(right[1]) < requests or not requests * question.length <= bytes_ <= most * question.length:
         raise Wrong(f"h2load: {requests} answers of {question.length} bytes have {bytes_}: {output[-400:]}")
     return Load(shown(command), requests, bytes_, float(took[1]) * (1 if took[2] == "s" else 0.001), busy=busy)
 

@@ -1,7 +1,7 @@
 """What is spoken with a server: plain HTTP/1.1, TLS with one of two kinds of certificates, or HTTP/2 in plain text.
 
-All servers get the same pair; every client asks for TLS 1.3, X25519 and TLS_AES_128_GCM_SHA256 alone, and the certificate is
-verified before anything is measured.
+All servers get the same pair; every client asks for TLS 1.3, X25519 and TLS_AES_128_GCM_SHA256 alone, and the
+certificate is verified before anything is measured.
 
 Invariant: an answer over HTTP/2 counts as right only when curl says that its version was 2.
 """
@@ -32,7 +32,8 @@ class Pair:
 def make_pair(kind, directory):
     pair = Pair(directory / f"{kind}.crt", directory / f"{kind}.key")
     command = ["openssl", "req", "-x509", "-nodes", "-newkey", *KEYS[kind], "-days", DAYS, "-subj", f"/CN={NAME}",
-               "-addext", f"subjectAltName=DNS:{NAME}", "-keyout", str(pair.key), "-out", str(pair.certificate)]  # fmt: skip
+               "-addext", f"subjectAltName=DNS:{NAME}",
+               "-keyout", str(pair.key), "-out", str(pair.certificate)]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     pair.key.chmod(0o600)
     return pair
