@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures otus-httpd beside its peers, round by round on the same work, and prints medians.
 
-    bench.py [--otus PATH] [--rounds N] [--seconds N] [--only A,B] [--servers A,B] [--output DIR] [--smoke]
+    bench.py [--otus PATH] [--secure PATH] [--rounds N] [--seconds N] [--only A,B] [--servers A,B] [--output DIR] [--smoke]
     bench.py [--otus PATH] [--output DIR] --soak [MINUTES]
 
 Every server has one worker on core 0; the load is on core 1. As root all of it runs in a network
