@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures otus-httpd beside its peers, round by round on the same work, and prints medians.
 
-    bench.py [--otus PATH] [--rounds N] [--seconds N] [--only A,B] [--servers A,B] [--output DIR] [--smoke]
+    bench.py [--otus PATH] [--secure PATH] [--rounds N] [--seconds N] [--only A,B] [--servers A,B] [--output DIR] [--smoke]
     bench.py [--otus PATH] [--output DIR] --soak [MINUTES]
 
 Every server has one worker on core 0; the load is on core 1. As root all of it runs in a network
@@ -43,6 +43,7 @@ from client import Wrong  # noqa: E402
 from documents import SMALL, SMOKE, WHOLE, Documents  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 from servers import KINDS, LIMIT, OURS, Server, Settings, on_cores  # noqa: E402
+from wire import KEYS, Wire, make_pair  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
@@ -90,6 +91,8 @@ def soaked(bench, minutes):
 def parse_arguments():
     parser = argparse.ArgumentParser(description="Measures otus-httpd beside nginx, lighttpd, h2o and caddy.")
     parser.add_argument("--otus", type=Path, default=PROJECT / "target/release/otus-httpd", help="its binary")
+    secure = PROJECT / "target/release/examples/secure"
+    parser.add_argument("--secure", type=Path, default=secure, help="the load over TLS, as cargo builds it")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the medians are taken (5)")
     parser.add_argument("--seconds", type=float, default=3, help="length of one measurement (3)")
     names = [work.name for work in SCENARIOS]
@@ -103,6 +106,7 @@ def parse_arguments():
     if arguments.smoke:
         arguments.rounds, arguments.seconds = 1, 0.3
     arguments.otus = arguments.otus.resolve()
+    arguments.secure = arguments.secure.resolve()
     arguments.output = arguments.output.resolve()
     return arguments
 
@@ -141,13 +145,21 @@ class Bench:
         self.server_cores, self.load_cores = {cores[0]}, {cores[min(1, len(cores) - 1)]}
         os.sched_setaffinity(0, self.load_cores)
         self.lists = {}
-        self.binaries = {OURS: arguments.otus, "otus": arguments.otus, "loop": self.built("loop.c"), "drain": self.built("load/drain.c")}
+        self.binaries = {OURS: arguments.otus, "otus": arguments.otus, "secure": arguments.secure,
+                         "loop": self.built("loop.c"), "drain": self.built("load/drain.c")}  # fmt: skip
+        self.pairs = {}
 
     def built(self, source):
         binary = self.scratch / Path(source).stem
         compiler = os.environ.get("CC", "cc")
         subprocess.run([compiler, "-O2", "-o", str(binary), str(HERE / source)], check=True)
         return binary
+
+    def wire(self, kind):
+        """How servers are spoken with; a pair of certificate and key is made once."""
+        if kind in KEYS and kind not in self.pairs:
+            self.pairs[kind] = make_pair(kind, self.scratch)
+        return Wire(kind, self.pairs.get(kind))
 
     def list_of(self, name, paths):
         """A list of paths as a file; made once."""
@@ -198,6 +210,7 @@ class Bench:
             descriptors=self.descriptors,
             workers=workers,
             canned=SMALL if name == LIMIT else b"",
+            wire=self.wire(work.wire),
             **work.settings(self),
         )
         question = work.question(self)

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
+# What it is called in certificates, for a server name must be a name (RFC 6066 §3).
+NAME = "localhost"
 READ_BYTES = 1 << 20
 ANSWER_SECONDS_MAX = 60
 START_SECONDS_MAX = 15
@@ -25,6 +27,10 @@ DESCRIPTORS_BESIDE = 100
 
 class Wrong(Exception):
     """A server does not start, does not answer, or answers something else than it should."""
+
+
+class Refused(Wrong):
+    """Nobody listens."""
 
 
 @dataclass
@@ -43,6 +49,13 @@ class Question:
         lines = [f"GET {self.path} HTTP/1.1", "Host: bench", *fields]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
+    def compare(self, answer):
+        found = answer.status, answer.length, answer.digest
+        expected = self.status, self.length, self.digest
+        for what, is_, should in zip(("status", "length", "digest"), found, expected, strict=True):
+            if should is not None and is_ != should:
+                raise Wrong(f"{self.path}: {what} {is_}, not {should}")
+
 
 @dataclass
 class Answer:
@@ -53,10 +66,12 @@ class Answer:
 
 
 class Connection:
-    """A connection on which requests are sent and answers read, one after another."""
+    """A connection on which requests are sent and answers read, one after another; with a context over TLS."""
 
-    def __init__(self, port):
+    def __init__(self, port, context=None):
         self.socket = socket.create_connection((HOST, port), timeout=ANSWER_SECONDS_MAX)
+        if context:
+            self.socket = context.wrap_socket(self.socket, server_hostname=NAME)
         self.reader = self.socket.makefile("rb", buffering=READ_BYTES)
 
     def __enter__(self):
@@ -109,20 +124,22 @@ def digest_of(content):
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def check(port, questions, batch=1):
+def check(port, questions, batch=1, context=None):
     """Asks every question, `batch` times in one write; gives the last answer."""
-    with connected(port) as connection:
+    with connected(port, context) as connection:
         for question in questions:
             connection.send(question.bytes() * batch)
             for _ in range(batch):
                 answer = read(connection)
-                compare(question, answer)
+                question.compare(answer)
     return answer
 
 
-def connected(port):
+def connected(port, context=None):
     try:
-        return Connection(port)
+        return Connection(port, context)
+    except ConnectionRefusedError as error:
+        raise Refused(f"cannot connect: {error}") from error
     except OSError as error:
         raise Wrong(f"cannot connect: {error}") from error
 
@@ -134,30 +151,16 @@ def read(connection):
         raise Wrong(f"no answer: {error!r}") from error
 
 
-def compare(question, answer):
-    found = answer.status, answer.length, answer.digest
-    expected = question.status, question.length, question.digest
-    for what, is_, should in zip(("status", "length", "digest"), found, expected, strict=True):
-        if should is not None and is_ != should:
-            raise Wrong(f"{question.path}: {what} {is_}, not {should}")
-
-
-def first_answer(process, port, question):
-    """Waits until the server gives the right answer; the first one it gives must be right."""
+def first_answer(process, ask):
+    """Waits until the server listens; the first answer it gives must be right."""
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Wrong(f"it ended with {process.returncode} at the start")
         try:
-            connection = Connection(port)
-        except OSError:
+            return ask()
+        except Refused:
             time.sleep(0.0002)
-            continue
-        with connection:
-            connection.send(question.bytes())
-            answer = read(connection)
-        compare(question, answer)
-        return
     raise Wrong(f"no answer within {START_SECONDS_MAX} seconds")
 
 

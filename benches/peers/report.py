@@ -148,7 +148,7 @@ def summary(scenarios, found):
     lines = ["bars"]
     for work in scenarios:
         texts = [judged["text"].removeprefix("bar: ") for judged in judge(work, found[work.name])]
-        lines += [f"  {work.name:13} {text}" for text in texts]
+        lines += [f"  {work.name:14} {text}" for text in texts]
     return "\n".join(lines) + "\n"
 
 

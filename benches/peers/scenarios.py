@@ -6,9 +6,11 @@ run where it names nothing else; the limit (loop.c) is no peer.
 Invariant: every scenario that has a bar has it here, and nowhere else.
 """
 
+from encrypted import Handshakes, LargeRecords, LargeStreams, Resumptions, Streams
 from servers import LOGGING
 from works import (Bar, Churn, Cold, Drawn, Idle, Large, Many, Missing, NotModified, Pipeline, Range, Same, Scale,
                    ScaleLarge, Start, Tail)  # fmt: skip
+from wire import CLEAR_HTTP2, ECDSA, RSA
 
 PEERS = ("nginx", "lighttpd", "h2o", "caddy")
 WITH_LIMIT = (*PEERS, "loop")
@@ -45,6 +47,18 @@ SCENARIOS = (
     NotModified("not-modified", "a document that the client has, 64 connections", bars=[cpu(1.0)]),
     Range("range", "8 KiB of 954,824 bytes, 64 connections", bars=[cpu(0.90)], path=PAGE),
     Churn("churn", "34 bytes, a connection a request, 100 at once", bars=[cpu(1.0)], peers=WITH_LIMIT, connections=100),
+    Handshakes("handshakes", "full TLS 1.3 handshakes, ECDSA P-256, 64 at once", bars=[cpu(1.0), rate(1.0)],
+               wire=ECDSA),
+    Handshakes("handshakes-rsa", "the same with RSA of 2,048 bits", bars=[cpu(1.0), rate(1.0)], wire=RSA),
+    Resumptions("resumptions", "resumed TLS 1.3 handshakes, by tickets, 64 at once", bars=[cpu(1.0), rate(1.0)],
+                wire=ECDSA),
+    Streams("h2-small", "34 bytes over HTTP/2 in TLS, 16 connections with 32 streams", bars=[cpu(1.0)], connections=16,
+            wire=ECDSA),
+    Streams("h2c-small", "the same in plain text", bars=[cpu(1.0)], connections=16, wire=CLEAR_HTTP2),
+    LargeRecords("tls-large", "954,824 bytes, hot, over HTTP/1.1 in TLS, 16 connections", bars=[cpu(1.1)], path=PAGE,
+                 connections=16, wire=ECDSA),
+    LargeStreams("h2-large", "the same over HTTP/2 in TLS, one stream on each of 16 connections", bars=[cpu(1.1)],
+                 path=PAGE, connections=16, wire=ECDSA),
     Cold("cold", "24 files of 64 MiB, page cache dropped, 4 clients", "cold", [rate(1.0), rate(0.9, "dd")],
          WITH_THREADS, connections=4),
     Tail("tail", "34 bytes, hot, while 4 clients read cold files of 64 MiB", "cold", [Bar("p99_us", "<=", 0.15)],

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client import HOST, Wrong, first_answer
+from wire import CLEAR_HTTP2, Wire
 
 END_SECONDS_MAX = 15
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -28,6 +29,27 @@ REQUESTS_MAX = 65_535
 # More than the idle connections. nginx has memory for all of them from the start, so that idle ones
 # seem to cost it less than they do.
 CONNECTIONS_MAX = 12_000
+
+# nginx.org, "Configuring HTTPS servers": TLS 1.3 is not in the default of old releases,
+# and a shared cache of sessions is advised.
+NGINX_TLS = """ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:SSL:10m;
+        ssl_session_timeout 10m;"""
+LIGHTTPD_TLS = """
+server.modules += ( "mod_openssl" )
+ssl.engine = "enable"
+ssl.pemfile = "{certificate}"
+ssl.privkey = "{key}"
+"""
+H2O_TLS = ", ssl: {{ certificate-file: {certificate}, key-file: {key} }}"
+CADDY_TLS = "tls {certificate} {key}"
+OTUS_TLS = """
+[tls]
+certificate = "{certificate}"
+key = "{key}"
+"""
 
 # nginx.org, ngx_http_core_module: sendfile, tcp_nopush, open_file_cache and its errors. The
 # thread pool is what its authors advise for files that are not in memory.
@@ -60,7 +82,8 @@ http {{
     uwsgi_temp_path {scratch}/uwsgi;
     scgi_temp_path {scratch}/scgi;
     server {{
-        listen {host}:{port} backlog=4096;
+        listen {host}:{port} backlog=4096{words};
+        {tls}
         root {root};
     }}
 }}
@@ -81,6 +104,7 @@ server.stat-cache-engine = "inotify"
 server.errorlog = "{scratch}/lighttpd-error.log"
 mimetype.assign = ( ".html" => "text/html", ".txt" => "text/plain", "" => "application/octet-stream" )
 {workers_line}
+{tls}
 """
 
 H2O = """
@@ -90,7 +114,7 @@ max-connections: {connections}
 tcp-fastopen: 0
 http1-request-timeout: {keepalive}
 error-log: {scratch}/h2o-error.log
-listen: {{ host: {host}, port: {port} }}
+listen: {{ host: {host}, port: {port}{tls} }}
 hosts:
   default:
     paths:
@@ -102,9 +126,11 @@ CADDY = """
 {{
     admin off
     auto_https off
+    {protocols}
 }}
-http://:{port} {{
+{scheme}://:{port} {{
     bind {host}
+    {tls}
     root * {root}
     file_server
 }}
@@ -112,11 +138,13 @@ http://:{port} {{
 
 OTUS = """
 root = "{root}"
-listen = ["{host}:{port}"]
+listen = ["{host}:{port}{words}"]
+{clear_http2}
 keepalive_timeout = {keepalive}
 {cache}
 {cache_file}
 {log}
+{tls}
 """
 
 LOOP_HEAD = (
@@ -137,9 +165,18 @@ class Settings:
     cache_bytes: int | None = None
     cache_file_bytes_max: int | None = None
     canned: bytes = b""
+    wire: Wire = Wire()
+
+
+def tls(settings, template):
+    """What a configuration says about TLS, if that is spoken."""
+    pair = settings.wire.pair
+    return {"tls": template.format(certificate=pair.certificate, key=pair.key) if pair else ""}
 
 
 def nginx(settings, values, threads="", log="access_log off;"):
+    words = " ssl http2" if settings.wire.is_tls else " http2" if settings.wire.kind == CLEAR_HTTP2 else ""
+    values |= {"words": words} | tls(settings, NGINX_TLS)
     # What is left of the descriptors is for files: it keeps one open for each that it knows.
     values |= {"user": "user root;" if os.getuid() == 0 else ""}
     values |= {"open_files": settings.descriptors - values["connections"], "threads": threads, "log": log}
@@ -157,16 +194,19 @@ def nginx_log(settings, values):
 
 def lighttpd(settings, values):
     several = f"server.max-worker = {settings.workers}"
-    values |= {"workers_line": several if settings.workers > 1 else ""}
+    values |= {"workers_line": several if settings.workers > 1 else ""} | tls(settings, LIGHTTPD_TLS)
     return ["lighttpd", "-D", "-f", written(settings, "lighttpd.conf", LIGHTTPD, values)]
 
 
 def h2o(settings, values):
-    values |= {"user": "user: root" if os.getuid() == 0 else ""}
+    values |= {"user": "user: root" if os.getuid() == 0 else ""} | tls(settings, H2O_TLS)
     return ["h2o", "-c", written(settings, "h2o.conf", H2O, values)]
 
 
 def caddy(settings, values):
+    clear_http2 = settings.wire.kind == CLEAR_HTTP2
+    values |= {"scheme": "https" if settings.wire.is_tls else "http"} | tls(settings, CADDY_TLS)
+    values |= {"protocols": "servers {\n        protocols h1 h2 h2c\n    }" if clear_http2 else ""}
     return ["caddy", "run", "--adapter", "caddyfile", "--config", written(settings, "Caddyfile", CADDY, values)]
 
 
@@ -176,7 +216,9 @@ def otus_httpd(settings, values, log=""):
         "cache": f"cache_size = {settings.cache_bytes}" if settings.cache_bytes else "",
         "cache_file": f"cache_file_size_max = {largest}" if largest else "",
         "log": log,
-    }
+        "words": " tls" if settings.wire.is_tls else "",
+        "clear_http2": "h2c = true" if settings.wire.kind == CLEAR_HTTP2 else "",
+    } | tls(settings, OTUS_TLS)
     file = written(settings, "otus-httpd.toml", OTUS, values)
     # Started as root it would serve as another user, who may not enter the scratch directory.
     user = ["--user", "root"] if os.geteuid() == 0 else []
@@ -251,7 +293,7 @@ class Server:
     def await_answer(self, question):
         """Returns with the first answer, which must be right."""
         try:
-            first_answer(self.process, self.port, question)
+            first_answer(self.process, lambda: self.settings.wire.ask(self.port, question))
         except Wrong as wrong:
             raise Wrong(f"{wrong}; {self.last_words()}") from wrong
 

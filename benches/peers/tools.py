@@ -1,4 +1,4 @@
-"""Runs the load tools and reads what they print: wrk, ab, drain, and dd for the bare disk.
+"""Runs the load tools and reads what they print: wrk, ab, drain, secure, h2load, and dd for the bare disk.
 
 They run on the cores that this program itself is bound to, one core away from the servers.
 
@@ -19,10 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client import HOST, Wrong
+from wire import SUITE
 
 HERE = Path(__file__).resolve().parent
 # Longer than a measurement and the slowest answer together.
 TOOL_SECONDS_MAX = 540
+# h2load counts no answer that comes later, and on a busy machine the first ones need a while.
+H2LOAD_SECONDS_MIN = 0.5
 
 
 @dataclass
@@ -114,6 +117,60 @@ def drained(command, output, busy):
         return Load(shown(command), **json.loads(output), busy=busy)
     except ValueError as error:
         raise Wrong(f"drain says: {output[-400:]}") from error
+
+
+@contextmanager
+def secure(binary, mode, port, connections, seconds, *what):
+    """secure: handshakes, or content over TLS. In the block it is ready; gives a function that has it begin."""
+    command = [str(binary), mode, str(port), str(connections), str(seconds), *map(str, what)]
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    except OSError as error:
+        raise Wrong(f"secure cannot be started: {error}; cargo build --release --example secure") from error
+
+    def finish():
+        output = process.communicate("go\n", timeout=TOOL_SECONDS_MAX)[0]
+        try:
+            return Load(shown(command), **json.loads(output))
+        except ValueError as error:
+            raise Wrong(f"secure says: {output[-400:]}") from error
+
+    try:
+        word = process.stdout.readline().strip()
+        if word != "ready":
+            raise Wrong(f"secure says: {word}")
+        yield finish
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def h2load(server, question, seconds, connections, streams):
+    """h2load, for a time; over TLS with what every client of the bench asks for."""
+    wire = server.settings.wire
+    milliseconds = f"{1000 * max(seconds, H2LOAD_SECONDS_MIN):.0f}ms"
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", milliseconds,
+               f"--connect-to={HOST}:{server.port}", f"--tls13-ciphers={SUITE}", "--groups=X25519",
+               wire.url(server.port, question.path)]  # fmt: skip
+    output, busy = run(command)
+    secured = ["Application protocol: h2", "TLS Protocol: TLSv1.3", f"Cipher: {SUITE}"]
+    for line in secured if wire.is_tls else ["Application protocol: h2c"]:
+        if line not in output:
+            raise Wrong(f"h2load does not say {line!r}: {output[-400:]}")
+    patterns = (r"^finished in ([\d.]+)(s|ms)\b", r"(\d+) succeeded, 0 failed, 0 errored, 0 timeout",
+                r"^status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx", r"\((\d+)\) data$")  # fmt: skip
+    found = [re.search(pattern, output, re.MULTILINE) for pattern in patterns]
+    if not all(found):
+        raise Wrong(f"h2load says: {output[-600:]}")
+    took, succeeded, right, data = found
+    requests, bytes_ = int(succeeded[1]), int(data[1])
+    # Of what was under way in the end there may be a part.
+    most = requests + connections * streams
+    if int(right[1]) < requests or not requests * question.length <= bytes_ <= most * question.length:
+        raise Wrong(f"h2load: {requests} answers of {question.length} bytes have {bytes_}: {output[-400:]}")
+    return Load(shown(command), requests, bytes_, float(took[1]) * (1 if took[2] == "s" else 0.001), busy=busy)
 
 
 def dd(files):

@@ -15,6 +15,7 @@ from dataclasses import replace as replaced
 import tools
 from client import Wrong, check, idle_connections, still_open
 from documents import MANY_BYTES
+from wire import PLAIN
 
 # Files of a list that are looked at before the load.
 CHECKED_OF_LIST = 200
@@ -47,6 +48,8 @@ class Work:
     connections: int = 64
     # Share of the documents that our cache may hold; None leaves it at its default.
     cache_share: float | None = None
+    # What is spoken; see wire.py.
+    wire: str = PLAIN
     # Whether one start of a server serves all rounds.
     keeps_running = True
     # Of `rate`.
