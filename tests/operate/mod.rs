@@ -4,8 +4,8 @@
 //! documentation says they do.
 
 mod admin;
-mod certificates;
 mod browsers;
+mod certificates;
 mod configuration;
 mod control;
 mod drain;
