@@ -314,7 +314,7 @@ fn full_site() -> (Site, String) {
 
 /// Answers of a server with [`EVERY_KEY`]: each shows some of the keys at work.
 fn check_full(site: &Site, server: &Server) {
-    eventually("a line an address", || server.announcements().len() == 5);
+    eventually("a line an address", || server.announcements().len() == 6);
     let client = |host: &str| server.client().host(host);
     for (host, target, status, content) in [
         ("example.org", "/", 200, "main/start.html"),
