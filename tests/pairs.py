@@ -25,7 +25,7 @@ def of_an_authority(folder, name):
     openssl("req", "-x509", *new_key(key), "-out", certificate, "-days", "90", "-subj", f"/CN={name}",
             "-CA", authority, "-CAkey", authority_key, "-addext", f"subjectAltName=DNS:{name}",
             "-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature",
-            "-addext", "extendedKeyUsage=serverAuth")  # fmt: skip
+            "-addext", "extendedKeyUsage=serverAuth", "-addext", "crlDistributionPoints=URI:http://localhost/none.crl")  # fmt: skip
     key.chmod(0o600)
     return certificate, key
 
