@@ -17,6 +17,19 @@ def self_signed(folder, name, others=()):
     return certificate, key
 
 
+def of_an_authority(folder, name):
+    """A pair for this name, signed by an authority whose certificate is servers.crt: one as sites have them."""
+    authority, authority_key = folder / "servers.crt", folder / "servers.key"
+    openssl("req", "-x509", *new_key(authority_key), "-out", authority, "-days", "90", "-subj", "/CN=authority of tests")
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
+    openssl("req", "-x509", *new_key(key), "-out", certificate, "-days", "90", "-subj", f"/CN={name}",
+            "-CA", authority, "-CAkey", authority_key, "-addext", f"subjectAltName=DNS:{name}",
+            "-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature",
+            "-addext", "extendedKeyUsage=serverAuth", "-addext", "crlDistributionPoints=URI:http://localhost/none.crl")  # fmt: skip
+    key.chmod(0o600)
+    return certificate, key
+
+
 def authority_and_client(folder):
     """The certificate of an authority for clients, and the pair of one that it has signed."""
     authority, authority_key = folder / "authority.crt", folder / "authority.key"

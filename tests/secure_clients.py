@@ -295,7 +295,7 @@ def chromium_loads_a_page_over_2(site):
         page = browser.page(1280, 2000)
         page.send("Network.enable")
         page.open(f"https://page.localhost:{site.port()}{LONG_PAGE}")
-        state = page.wait_for("document.body.dataset.state !== 'loading' && document.body.dataset.state")
+        state = page.wait_for("document.documentElement.dataset.state")
         seen = [event["params"] for event in browser.events if event["method"] == "Network.responseReceived"]
         failed = [event["params"] for event in browser.events if event["method"] == "Network.loadingFailed"]
     expect("state of the page", state, "complete")

@@ -149,6 +149,8 @@ pub fn offer(
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair.certified())));
+    // All suites are strong: the order is ours, so that it does not matter what a client puts first.
+    config.ignore_client_order = true;
     config.alpn_protocols = PROTOCOLS[usize::from(!offers_http2)..].iter().map(|name| name.to_vec()).collect();
     // What is resumed is kept by the client, and not by each worker for itself.
     config.session_storage = Arc::new(NoServerSessionStorage {});

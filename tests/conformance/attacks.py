@@ -178,11 +178,21 @@ def _(peer):
         raise Wrong(f"64 MB of fields are answered with {status}")
 
 
-@on_connection("HPACK bomb", "the same again and again")
+@on_connection("HPACK bomb", "the same again and again, which costs no more than it says")
 def _(peer):
+    """As many requests that are refused: 20 of them are 1.3 GB of fields."""
     peer.send(headers(1, block(*request()) + literal("x-bomb", "v" * 4000, INCREMENTAL)))
     peer.status(1)
-    flooded(peer, lambda n: headers(3 + 2 * n, block(*request()) + b"\xbe" * 16000), 2000, *CALM, "COMPRESSION_ERROR")
+    for number in range(20):
+        if not peer.send(headers(3 + 2 * number, block(*request()) + b"\xbe" * 16000)):
+            return
+    try:
+        for number in range(20):
+            if (status := peer.status(3 + 2 * number)) != "431":
+                raise Wrong(f"status {status}")
+    except Wrong:
+        if not peer.ended:
+            raise
 
 
 @on_connection("CVE-2019-9516", "fields without a name")

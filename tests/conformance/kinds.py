@@ -8,6 +8,7 @@ from peer import *  # noqa: F403
 
 BIG = "/big.bin"
 OPEN = headers(1, request(method="POST"), END_HEADERS)
+BLOCK = block(*request())
 NO_WINDOW = {"with_settings": [(INITIAL_WINDOW_SIZE, 0)]}
 
 # What is wrong with the frame itself: section, what it is, the frame, the code.
@@ -79,11 +80,13 @@ for _section, _title, _piece in [
     ),
     ("9113 6.3", "PRIORITY, then HEADERS", frame(PRIORITY, 0, 1, bytes(4) + b"\xff") + headers(1, request())),
     ("9113 6.3", "PRIORITY that depends on a later stream", frame(PRIORITY, 0, 1, b"\x80\0\0\x09\0") + headers(1, request())),
-    ("9113 6.10", "one CONTINUATION", headers(1, block(*request())[:9], END_STREAM) + frame(CONTINUATION, END_HEADERS, 1, block(*request())[9:])),
+    ("9113 6.10", "one CONTINUATION", headers(1, BLOCK[:9], END_STREAM) + frame(CONTINUATION, END_HEADERS, 1, BLOCK[9:])),
     (
         "9113 6.10",
-        "a block in CONTINUATION frames of a byte each",
-        headers(1, b"", END_STREAM) + b"".join(frame(CONTINUATION, 0, 1, bytes([byte])) for byte in block(*request())[:-1]) + frame(CONTINUATION, END_HEADERS, 1, block(*request())[-1:]),
+        "a block in eight CONTINUATION frames",
+        headers(1, b"", END_STREAM)
+        + b"".join(frame(CONTINUATION, 0, 1, BLOCK[at : at + 9]) for at in range(0, 63, 9))
+        + frame(CONTINUATION, END_HEADERS, 1, BLOCK[63:]),
     ),
     ("9113 6.10", "CONTINUATION without content", headers(1, request(), END_STREAM) + frame(CONTINUATION, 0, 1) + frame(CONTINUATION, END_HEADERS, 1)),
     ("9113 6.10", "CONTINUATION behind HEADERS with padding", headers(1, block(*request())[:5], END_STREAM | PADDED, before=b"\2", after=bytes(2)) + frame(CONTINUATION, END_HEADERS, 1, block(*request())[5:])),

@@ -87,7 +87,7 @@ class Place(NamedTuple):
 class Server:
     """The server under test, over a site of its own."""
 
-    def __init__(self, binary, scratch):
+    def __init__(self, binary, scratch, make_pair=self_signed):
         self.log, self.out = scratch / "server.log", scratch / "server.out"
         root = scratch / "root"
         (root / "folder").mkdir(parents=True)
@@ -95,7 +95,7 @@ class Server:
         (root / "folder/index.html").write_text("folder")
         (root / "big.bin").write_bytes(random.Random(1).randbytes(BIG_BYTES))
         (root / "file.bin").write_bytes(random.Random(2).randbytes(FILE_BYTES))
-        certificate, key = self_signed(scratch, "localhost")
+        certificate, key = make_pair(scratch, "localhost")
         file = scratch / "otus-httpd.conf"
         file.write_text(CONFIGURATION.format(root=root, certificate=certificate, key=key))
         user = ["--user", "root"] if os.geteuid() == 0 else []

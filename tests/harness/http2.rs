@@ -99,11 +99,15 @@ impl Asks for Http2Client {
     }
 }
 
-/// The request that these lines mean: what is around a value is no part of it (RFC 9110 §5.5).
+/// The request that these lines mean: what is around a value is no part of it (RFC 9110 §5.5), and what speaks of a
+/// connection stays with it (RFC 9113 §8.2.2).
 fn request(method: Method, target: &str, lines: &str) -> http::Request<()> {
     let mut request = http::Request::builder().method(method.token()).uri(format!("http://test{target}"));
     for line in lines.split_terminator("\r\n") {
         let (name, value) = line.split_once(':').expect("a field line");
+        if name.eq_ignore_ascii_case("Connection") {
+            continue;
+        }
         request = request.header(name, value.trim_matches([' ', '\t']).as_bytes());
     }
     request.body(()).expect("a request that can be sent")
