@@ -33,6 +33,7 @@ own_pair() {
     inside test "$(inside stat -c %a /root/pair/localhost.key)" = 600
     inside /usr/share/otus-httpd/deploy-certificate localhost /root/pair/localhost.crt /root/pair/localhost.key
     same "the key" "root otus-httpd 640" "$(inside stat -c '%U %G %a' $https_folder/localhost.key)"
+    inside setpriv --reuid otus-httpd --regid otus-httpd --init-groups head -c 1 $https_folder/localhost.key
     same "the folder" "root otus-httpd 750" "$(inside stat -c '%U %G %a' $https_folder)"
 }
 
