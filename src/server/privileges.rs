@@ -150,10 +150,13 @@ impl Identity {
             account.take_on()?;
             tracing::debug!("serving as {} (user {}, group {})", account.name, account.uid, account.gid);
         }
-        if options.core_dumps {
-            // Whoever changes its user is not dumped, lest its new one reads what the old one knew.
-            let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
-        }
+        // Whoever changes its user is not dumped, lest its new one reads what the old one knew; and nobody is who was this user from the
+        // start, for keys are in memory, and a program that takes dumps need not care for limits.
+        let _ = set_dumpable_behavior(if options.core_dumps {
+            DumpableBehavior::Dumpable
+        } else {
+            DumpableBehavior::NotDumpable
+        });
         Ok(())
     }
 }
