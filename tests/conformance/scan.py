@@ -42,9 +42,11 @@ def main():
             "testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "min", "--ip", "127.0.0.1", *LOOKS,
             "--add-ca", scratch / "servers.crt", "--jsonfile", report, f"localhost:{server.places['tls'].port}",
         ]  # fmt: skip
-        done = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              errors="replace", timeout=SCAN_SECONDS_MAX, check=False)  # fmt: skip
-        wrong = server.end()
+        try:
+            done = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  errors="replace", timeout=SCAN_SECONDS_MAX, check=False)  # fmt: skip
+        finally:
+            wrong = server.end()
         if not report.exists():
             sys.exit(f"no report:\n{done.stdout[-2000:]}{done.stderr[-500:]}")
         findings = json.loads(report.read_text())
