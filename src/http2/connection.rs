@@ -96,6 +96,9 @@ struct Continued {
 /// Frames that a field block may come in: any that is within our limit fits into four (CVE-2024-27316).
 const BLOCK_FRAMES_MAX: u32 = 32;
 
+/// A `priority` that is looked at: `u=0, i` and what others may add.
+const PRIORITY_BYTES_MAX: usize = 64;
+
 /// Bytes of content of one request that are thrown away before it is answered. The rest is not waited for.
 const CONTENT_BYTES_MAX: i64 = 32 * 1024;
 
@@ -285,7 +288,8 @@ impl Connection {
         self.assembler.begin(&self.limits.head);
         let assembler = &mut self.assembler;
         let decoded = self.decoder.decode(block, |name: &[u8], value: &[u8]| {
-            if name == b"priority" {
+            // One that says more than this says nothing that is understood; and a block may hold thousands of them.
+            if name == b"priority" && value.len() <= PRIORITY_BYTES_MAX {
                 priority = Priority::parse(value);
             }
             is_trailers = is_trailers && is_trailer(name, value);
