@@ -355,7 +355,7 @@ pub const SITE: &[Key] = &[
     key(
         "limit_rate",
         "`0`",
-        "bytes of content a second that a connection is sent: a number, or a text such as `\"500k\"`; `0` is as many as it takes",
+        "bytes of content a second that a connection is sent, over HTTP/2 each answer: a number, or a text such as `\"500k\"`; `0` is as many as it takes",
     ),
     key("limit_rate_after", "`0`", "bytes of an answer that are sent as fast as they can before `limit_rate` holds"),
     key(

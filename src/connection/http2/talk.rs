@@ -5,7 +5,7 @@
 use super::OUT_BYTES_MAX;
 use super::answers::{Answered, Answers};
 use super::body::Body;
-use super::telling::{self, Endings};
+use super::telling::{self, Endings, Times};
 use crate::connection::close::Close;
 use crate::connection::inbox::{Fill, Inbox};
 use crate::connection::roster::{Phase, Place};
@@ -47,6 +47,8 @@ pub(super) struct Talk<'c> {
     pub(super) written: Vec<u8>,
     /// When the last bytes came in.
     came: Instant,
+    /// The time of the round, once somebody has asked: a look at the clock for each of many small answers would be noticed.
+    now: Option<Instant>,
     /// The tick of the last look at streams that do not move on.
     pub(super) looked_tick: u32,
     /// The tick in which the peer was told that the connection ends.
@@ -107,6 +109,7 @@ impl<'c> Talk<'c> {
             endings: Endings::default(),
             written: Vec::new(),
             came: Instant::now(),
+            now: None,
             looked_tick: place.tick_now(),
             noticed_tick: 0,
             generation: shard.generation(),
@@ -126,6 +129,7 @@ impl<'c> Talk<'c> {
     ) -> Poll<Result<Round, Close>> {
         let mut answered = 0;
         loop {
+            self.now = None;
             self.watch_over(cx, answers, make);
             let mut has_progress = self.take_in(cx, stream, inbox, answers, make, &mut answered)?;
             while let Some((key, ready)) = self.has_room().then(|| answers.next(cx)).flatten() {
@@ -314,7 +318,8 @@ impl<'c> Talk<'c> {
         let content = at_once(&answer.content);
         self.core.send_head(key, block, content.is_some_and(<[u8]>::is_empty), &mut self.out);
         let content = content.filter(|content| content.is_empty() || content.len() <= self.core.allowance(key));
-        let tell = |leaves| telling::tell(head.as_ref(), answer, block, self.came, &self.peer, self.place, leaves);
+        let times = Times { begun: self.came, answered: *self.now.get_or_insert_with(Instant::now) };
+        let tell = |leaves| telling::tell(head.as_ref(), answer, block, times, &self.peer, self.place, leaves);
         if let Some(content) = content {
             tell(true);
             if !content.is_empty() {

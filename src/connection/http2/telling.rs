@@ -13,24 +13,31 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+/// When a request came, and when it was answered.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub(super) begun: Instant,
+    pub(super) answered: Instant,
+}
+
 /// Tells of an answer whose head is this block; gives what is to be told of at its end.
 pub(super) fn tell(
     head: Option<&RequestHead<'_>>,
     answer: &Answer,
     block: &[u8],
-    begun: Instant,
+    times: Times,
     peer: &Peer,
     place: &Place,
     leaves_with_head: bool,
 ) -> Option<Unfinished> {
     let summary = &answer.summary;
-    live::answered(head, summary, begun.elapsed(), leaves_with_head);
+    live::answered(head, summary, times.answered.saturating_duration_since(times.begun), leaves_with_head);
     let told = Told {
         head,
         unparsed: &[],
         answer_head: block,
         summary,
-        begun,
+        begun: times.begun,
         listener: peer.listener,
         tls: place.tls(),
         connection: if summary.logs.is_some() { place.number() } else { 0 },

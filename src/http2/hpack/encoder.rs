@@ -23,6 +23,8 @@ pub struct Encoder {
     /// The last one.
     bytes_max: usize,
     seen: [[Slot; WAYS]; SETS],
+    /// The entry that each of the server's own fields was last written by: most are written with the same value again.
+    last: [u32; AnswerField::ALL.len()],
 }
 
 /// A field line that was written: its hash, and the number of the entry that it became, or would have become.
@@ -67,6 +69,7 @@ impl Encoder {
             smallest_bytes_max: TABLE_BYTES_DEFAULT,
             bytes_max: TABLE_BYTES_DEFAULT,
             seen: [[Slot::FREE; WAYS]; SETS],
+            last: [Slot::FREE.entry; AnswerField::ALL.len()],
         }
     }
 
@@ -92,11 +95,20 @@ impl Encoder {
         Block { encoder: self, out }
     }
 
-    fn write(&mut self, line: Line<'_>, recurs: Recurs, out: &mut Vec<u8>) {
+    /// Where a field stands in the table, if it was last written with this value.
+    fn again(&self, name: AnswerField, value: &[u8]) -> Option<usize> {
+        let index = self.table.inserted().wrapping_sub(self.last[name as usize]).wrapping_sub(1) as usize;
+        let is_same = |entry: (&[u8], &[u8])| entry.1 == value && entry.0 == name.lower().as_bytes();
+        self.table.get(index).is_some_and(is_same).then_some(index)
+    }
+
+    /// Writes a line; gives the entry that it is now, if it is one.
+    fn write(&mut self, line: Line<'_>, recurs: Recurs, out: &mut Vec<u8>) -> Option<u32> {
         let size_bytes = line.name.len() + line.value.len() + ENTRY_OVERHEAD_BYTES;
         // What is almost as large as the table would leave nothing else in it.
         if recurs == Recurs::Never || size_bytes > self.table.bytes_max() / 4 * 3 {
-            return literal(&line, 0x00, 4, false, out);
+            literal(&line, 0x00, 4, false, out);
+            return None;
         }
         let hash = line.hash();
         let tag = (hash >> 32) as u32;
@@ -110,7 +122,8 @@ impl Encoder {
             Some(at) => {
                 let index = next.wrapping_sub(set[at].entry).wrapping_sub(1) as usize;
                 if self.table.get(index).is_some_and(|entry| line.is(entry)) {
-                    return write_integer(0x80, 7, STATIC_ENTRIES + 1 + index, out);
+                    write_integer(0x80, 7, STATIC_ENTRIES + 1 + index, out);
+                    return Some(set[at].entry);
                 }
                 &mut set[at]
             }
@@ -119,7 +132,8 @@ impl Encoder {
                 let slot = &mut set[oldest];
                 *slot = Slot { tag, entry: next };
                 if recurs == Recurs::Perhaps {
-                    return literal(&line, 0x00, 4, false, out);
+                    literal(&line, 0x00, 4, false, out);
+                    return None;
                 }
                 slot
             }
@@ -131,6 +145,7 @@ impl Encoder {
         out.extend(line.name.iter().map(u8::to_ascii_lowercase));
         self.table.insert(Name::Text(&out[start..]), line.value);
         out.truncate(start);
+        Some(next)
     }
 }
 
@@ -167,13 +182,17 @@ impl FieldWriter for Block<'_> {
             _ => {
                 let value = &status.line()["HTTP/1.1 ".len()..][..3];
                 let line = Line { name_index: Some(STATUS_INDEX), name: b":status", value };
-                return self.encoder.write(line, Recurs::Always, self.out);
+                self.encoder.write(line, Recurs::Always, self.out);
+                return;
             }
         };
         self.out.push(0x80 | index);
     }
 
     fn field(&mut self, name: AnswerField, value: &[u8]) {
+        if let Some(index) = self.encoder.again(name, value) {
+            return write_integer(0x80, 7, STATIC_ENTRIES + 1 + index, self.out);
+        }
         let recurs = match name {
             AnswerField::ContentRange => Recurs::Never,
             AnswerField::ContentLength
@@ -184,7 +203,9 @@ impl FieldWriter for Block<'_> {
             _ => Recurs::Always,
         };
         let line = Line { name_index: Some(NAME_INDICES[name as usize]), name: name.lower().as_bytes(), value };
-        self.encoder.write(line, recurs, self.out);
+        if let Some(entry) = self.encoder.write(line, recurs, self.out) {
+            self.encoder.last[name as usize] = entry;
+        }
     }
 
     fn lines(&mut self, lines: &[u8]) {
