@@ -33,7 +33,7 @@ pub(super) async fn send_file(
     let mut reads = Reads::new(file, range);
     loop {
         place.begin(Phase::Disk);
-        let next = poll_fn(|cx| reads.poll_next(shard, cx));
+        let next = poll_fn(|cx| reads.poll_next(shard, true, cx));
         let Some(bytes) = place.guard(next).await?? else { return outbox.flush(stream, place).await };
         outbox.send_bulk(stream, place, &shard.bulk, &bytes).await?;
         reads.file.count_sent(bytes.len() as u64);
@@ -60,14 +60,15 @@ impl Reads {
         Reads { file, rest: range, window: VecDeque::with_capacity(WINDOW_SPANS) }
     }
 
-    /// The next span, once it is there; none behind the last.
+    /// The next span, once it is there; none behind the last. With `reads_ahead`, those behind it are begun meanwhile.
     pub(super) fn poll_next(
         &mut self,
         shard: &Rc<Shard>,
+        reads_ahead: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<SpanBytes>, Close>> {
         while self.window.len() < WINDOW_SPANS && !self.rest.is_empty() {
-            let permit = if self.window.is_empty() { None } else { shard.read_ahead.permit() };
+            let permit = if self.window.is_empty() || !reads_ahead { None } else { shard.read_ahead.permit() };
             if permit.is_none() && !self.window.is_empty() {
                 break;
             }

@@ -9,7 +9,7 @@ use super::control::depends_on_another;
 use super::error::{ConnectionError, ErrorCode};
 use super::flood::{Flood, Nuisance};
 use super::frame::{self, FrameHead, HEAD_BYTES, Kind, PAYLOAD_BYTES_MAX, PREFACE, WINDOW_BYTES};
-use super::hpack::Decoder;
+use super::hpack::{Decoder, ENTRY_OVERHEAD_BYTES};
 use super::priority::Priority;
 use super::request::{Assembled, Assembler, Bad, is_trailer};
 use super::streams::{Named, Stream, StreamKey, Streams};
@@ -23,6 +23,8 @@ pub struct Limits {
     pub streams_max: u32,
     /// Limits on request heads.
     pub head: HeadLimits,
+    /// Bytes a second of an answer that must be taken for it to count as moving on.
+    pub send_bytes_per_second_min: u32,
 }
 
 /// What came in.
@@ -69,9 +71,21 @@ pub struct Connection {
     pub(super) flood: Flood,
     pub(super) turn: u64,
     pub(super) now: u32,
+    /// The second in which content was last sent, on any stream.
+    pub(super) sent_second: u32,
     pub(super) going: Going,
     /// The size of the table that the peer wants field blocks to be made with, until somebody has asked.
-    pub(super) table_bytes_max: Option<usize>,
+    pub(super) table_bytes_max: Option<TableSizes>,
+}
+
+/// What a peer has said of the size of the table since it was last asked: a smaller size that stood in between has cost it entries
+/// (RFC 7541 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSizes {
+    /// The smallest.
+    pub smallest: u32,
+    /// The last.
+    pub last: u32,
 }
 
 /// How far the end of a connection has come.
@@ -125,6 +139,7 @@ impl Connection {
             flood: Flood::default(),
             turn: 0,
             now: 0,
+            sent_second: 0,
             going: Going::No,
             table_bytes_max: None,
         }
@@ -180,8 +195,8 @@ impl Connection {
         self.assembler.take_back(request);
     }
 
-    /// The size of the table that the peer wants field blocks to be made with from now on, if it has said so since the last time.
-    pub fn take_table_bytes_max(&mut self) -> Option<usize> {
+    /// The sizes of the table that the peer wants field blocks to be made with from now on, if it has said so since the last time.
+    pub fn take_table_bytes_max(&mut self) -> Option<TableSizes> {
         self.table_bytes_max.take()
     }
 
@@ -284,7 +299,8 @@ impl Connection {
     /// Takes a whole field block: a request, or the trailers behind its content.
     fn take_block(&mut self, id: u32, is_end: bool, block: &[u8], out: &mut Vec<u8>) -> Received {
         let named = self.streams.find(id);
-        let (mut priority, mut is_trailers) = (Priority::UNSAID, named != Named::Idle);
+        let (mut priority, mut is_trailers, mut listed_bytes) = (Priority::UNSAID, true, 0usize);
+        let list_bytes_max = self.limits.head.head_bytes_max;
         self.assembler.begin(&self.limits.head);
         let assembler = &mut self.assembler;
         let decoded = self.decoder.decode(block, |name: &[u8], value: &[u8]| {
@@ -292,8 +308,12 @@ impl Connection {
             if name == b"priority" && value.len() <= PRIORITY_BYTES_MAX {
                 priority = Priority::parse(value);
             }
-            is_trailers = is_trailers && is_trailer(name, value);
-            assembler.field(name, value);
+            if named == Named::Idle {
+                return assembler.field(name, value);
+            }
+            // Not looked at further than it may be long: a few bytes can say much again and again.
+            listed_bytes = listed_bytes.saturating_add(name.len() + value.len() + ENTRY_OVERHEAD_BYTES);
+            is_trailers = is_trailers && listed_bytes <= list_bytes_max && is_trailer(name, value);
         });
         decoded
             .map_err(|_| ConnectionError::new(ErrorCode::CompressionError, "a field block that cannot be decoded"))?;
@@ -307,8 +327,13 @@ impl Connection {
                 Ok(self.end_content(key))
             }
             // Sent before the peer knew of our reset.
-            Named::Reset | Named::Ended | Named::Forgotten => Ok(None),
+            Named::Reset | Named::Ended | Named::Forgotten => self.pass_over(),
         }
+    }
+
+    /// A field block that nothing comes of has cost something all the same.
+    fn pass_over(&mut self) -> Received {
+        self.flood.count(Nuisance::Unknown, self.now).map(|()| None)
     }
 
     /// Begins a stream with the request that was assembled.
@@ -317,7 +342,7 @@ impl Connection {
         if matches!(self.going, Going::Settled(last) if id > last) {
             // The peer was told that it would not be answered.
             self.streams.remember(id, true);
-            return Ok(None);
+            return self.pass_over();
         }
         if self.streams.len() >= self.limits.streams_max as usize {
             self.flood.count(Nuisance::Reset, self.now)?;
@@ -335,6 +360,7 @@ impl Connection {
             turn: self.turn,
             sent_bytes: 0,
             is_answered: false,
+            unmoved_bytes: 0,
             is_sending: false,
             moved: self.now,
             request: None,

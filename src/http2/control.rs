@@ -2,7 +2,7 @@
 //!
 //! Invariant: each kind that costs more than it says is counted ([`Flood`](super::flood::Flood)).
 
-use super::connection::{Connection, Event, Going, NOTICE, Received};
+use super::connection::{Connection, Event, Going, NOTICE, Received, TableSizes};
 use super::error::{ConnectionError, ErrorCode};
 use super::flood::Nuisance;
 use super::frame::{self, FrameHead, WINDOW_MAX};
@@ -91,7 +91,10 @@ impl Connection {
     /// One setting of the peer (RFC 9113 §6.5.2).
     fn set(&mut self, identifier: u16, value: u32) -> Result<(), ConnectionError> {
         match identifier {
-            HEADER_TABLE_SIZE => self.table_bytes_max = Some(value as usize),
+            HEADER_TABLE_SIZE => {
+                let smallest = self.table_bytes_max.map_or(value, |sizes| sizes.smallest.min(value));
+                self.table_bytes_max = Some(TableSizes { smallest, last: value });
+            }
             ENABLE_PUSH if value > 1 => {
                 return Err(ConnectionError::protocol("SETTINGS_ENABLE_PUSH is neither 0 nor 1"));
             }

@@ -65,9 +65,11 @@ impl Flood {
         if self.counts[at] > limit { Err(ConnectionError::calm(why)) } else { Ok(()) }
     }
 
-    /// So much was sent: one update for the stream and one for the connection may come of each few hundred bytes.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.window_credit = (self.window_credit + 2 * (1 + bytes as u64 / BYTES_OF_A_WINDOW_UPDATE)).min(1 << 20);
+    /// So much was sent: one update for the stream and one for the connection may come of each few hundred bytes, and of the end of an
+    /// answer.
+    pub(super) fn sent(&mut self, bytes: usize, is_end: bool) {
+        let updates = bytes as u64 / BYTES_OF_A_WINDOW_UPDATE + u64::from(is_end);
+        self.window_credit = (self.window_credit + 2 * updates).min(1 << 20);
     }
 }
 
@@ -93,7 +95,7 @@ mod tests {
     fn who_takes_answers_may_open_windows() {
         let mut flood = Flood::default();
         for _ in 0..10_000 {
-            flood.sent(16_384);
+            flood.sent(16_384, false);
             for _ in 0..100 {
                 assert_eq!(flood.count(Nuisance::Window, 1), Ok(()));
             }

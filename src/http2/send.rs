@@ -41,10 +41,14 @@ impl Connection {
         }
     }
 
+    /// Bytes of content that may be sent now on a stream.
+    pub fn window(&self, key: StreamKey) -> u64 {
+        u64::try_from(self.streams.get(key).send_window.min(self.send_window)).unwrap_or(0)
+    }
+
     /// Bytes of content that may be sent now on a stream, in one frame.
     pub fn allowance(&self, key: StreamKey) -> usize {
-        let window = self.streams.get(key).send_window.min(self.send_window);
-        usize::try_from(window).unwrap_or(0).min(CONTENT_BYTES_MAX)
+        usize::try_from(self.window(key)).unwrap_or(usize::MAX).min(CONTENT_BYTES_MAX)
     }
 
     /// Sends the head of a frame of content, behind which the caller puts the content: `length` bytes, as many as the
@@ -57,9 +61,16 @@ impl Connection {
         stream.send_window -= length as i64;
         stream.sent_bytes += length as u64;
         stream.turn = self.turn;
-        stream.moved = self.now;
+        stream.unmoved_bytes += length as u64;
+        // A window that is opened byte by byte is no progress.
+        let seconds = u64::from(self.now.saturating_sub(stream.moved));
+        if stream.unmoved_bytes >= u64::from(self.limits.send_bytes_per_second_min) * seconds {
+            stream.moved = self.now;
+            stream.unmoved_bytes = 0;
+        }
+        self.sent_second = self.now;
         self.send_window -= length as i64;
-        self.flood.sent(length);
+        self.flood.sent(length, is_end);
     }
 
     /// Ends a stream whose answer was sent whole. What is still to come of its request is not wanted, and its client may reset the
@@ -69,14 +80,15 @@ impl Connection {
         if stream.is_receiving {
             stream.is_answered = true;
             stream.is_sending = false;
+            stream.moved = self.now;
         } else {
             self.streams.end(key, false);
         }
     }
 
-    /// Resets the streams whose answer was sent, and whose request does not end; gives whether there were some.
-    pub fn reset_answered(&mut self, out: &mut Vec<u8>) -> bool {
-        let answered = self.streams.iter().filter(|(_, stream)| stream.is_answered);
+    /// Resets the streams whose answer was sent by the second `until`, and whose request does not end; gives whether there were some.
+    pub fn reset_answered(&mut self, until: u32, out: &mut Vec<u8>) -> bool {
+        let answered = self.streams.iter().filter(|(_, stream)| stream.is_answered && stream.moved <= until);
         let answered: Vec<StreamKey> = answered.map(|(key, _)| key).collect();
         answered.iter().for_each(|key| self.reset(*key, ErrorCode::NoError, out));
         !answered.is_empty()
@@ -108,9 +120,12 @@ impl Connection {
     pub fn overdue(&mut self, now: u32, receive_seconds: u32, send_seconds: u32, out: &mut Vec<u8>) -> Option<Event> {
         self.now = now;
         let is_overdue = |stream: &Stream| {
-            let seconds = now.saturating_sub(stream.moved);
-            let is_stalled = stream.is_sending && stream.send_window.min(self.send_window) <= 0;
-            stream.request.is_some() && seconds > receive_seconds || is_stalled && seconds > send_seconds
+            // Who only waits for the window that all share is not to blame, as long as others get on.
+            let is_own = stream.send_window <= 0;
+            let moved = if is_own { stream.moved } else { stream.moved.max(self.sent_second) };
+            let is_stalled = stream.is_sending && (is_own || self.send_window <= 0);
+            stream.request.is_some() && now.saturating_sub(stream.moved) > receive_seconds
+                || is_stalled && now.saturating_sub(moved) > send_seconds
         };
         let (key, _) = self.streams.iter().find(|(_, stream)| is_overdue(stream))?;
         if let Some(request) = self.streams.get_mut(key).request.take() {
@@ -149,7 +164,9 @@ impl Connection {
 
     /// Tells the peer what it has done wrong; nothing more is sent.
     pub fn fail(&self, error: &ConnectionError, out: &mut Vec<u8>) {
-        frame::write_go_away(self.streams.last, error.code, error.why, out);
+        // One that was told before must not grow (RFC 9113 §6.8).
+        let last = if let Going::Settled(last) = self.going { last } else { self.streams.last };
+        frame::write_go_away(last, error.code, error.why, out);
     }
 }
 

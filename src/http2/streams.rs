@@ -31,6 +31,8 @@ pub(super) struct Stream {
     pub(super) is_answered: bool,
     /// Whether there is content that waits to be sent.
     pub(super) is_sending: bool,
+    /// Bytes of content that were sent since, too few to say that it did.
+    pub(super) unmoved_bytes: u64,
     /// The second in which it last moved on.
     pub(super) moved: u32,
     /// The request, while its content is waited for.

@@ -9,6 +9,7 @@ use crate::http::request::HeadLimits;
 const LIMITS: Limits = Limits {
     streams_max: 4,
     head: HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8 * 1024, field_lines_max: 100 },
+    send_bytes_per_second_min: 250,
 };
 
 const DATA: u8 = 0;
@@ -134,7 +135,7 @@ fn a_request_with_content_waits_for_it_and_not_for_long() {
     peer.connection.send_head(0, b"\x88", true, &mut peer.out);
     assert_eq!(peer.frames(), [(HEADERS, 5, 3, b"\x88".to_vec())]);
     assert!(peer.connection.has_answered() && !peer.connection.has_streams());
-    assert!(peer.connection.reset_answered(&mut peer.out));
+    assert!(peer.connection.reset_answered(1, &mut peer.out));
     assert_eq!(peer.frames(), [(RESET, 0, 3, vec![0; 4])]);
     // What was on its way is ignored.
     assert_eq!(peer.send(&frame(DATA, END_STREAM, 3, &[0; 100])), Ok(vec![]));
@@ -327,4 +328,68 @@ fn the_end_is_announced_and_what_was_asked_for_is_answered() {
     assert_eq!(peer.frames()[0].3, [0, 0, 0, 3, 0, 0, 0, 0]);
     assert_eq!(peer.send(&get(5)), Ok(vec![]), "it was told that it would not be answered");
     assert!(peer.connection.has_streams());
+}
+
+/// The second stream was once cancelled for the first one's long download.
+#[test]
+fn who_waits_for_a_turn_is_not_cut() {
+    let mut peer = Peer::new();
+    peer.send(&frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff])).expect("a setting");
+    for id in [1u32, 3] {
+        let events = peer.send(&get(id)).expect("a request");
+        peer.connection.send_head(events[0].1, b"\x88", false, &mut peer.out);
+        let update = [&id.to_be_bytes()[..], if id == 1 { b"u=1" } else { b"u=5" }].concat();
+        peer.send(&frame(PRIORITY_UPDATE, 0, 0, &update)).expect("a priority");
+    }
+    for second in 2..200 {
+        peer.second = second;
+        assert!(peer.connection.overdue(second, 15, 60, &mut peer.out).is_none(), "in second {second}");
+        peer.send(&frame(WINDOW_UPDATE, 0, 0, &1000u32.to_be_bytes())).expect("a window");
+        while let Some(key) = peer.connection.next(|_| true) {
+            assert_eq!(key, 0);
+            let count = peer.connection.allowance(key);
+            peer.put(key, count, false);
+        }
+    }
+    assert!(
+        matches!(peer.connection.overdue(261, 15, 60, &mut peer.out), Some(Event::Ended(_))),
+        "nothing moves any more"
+    );
+}
+
+/// A byte for each minute once kept a stream, its file and its memory for ever.
+#[test]
+fn a_window_that_is_opened_byte_by_byte_is_no_progress() {
+    let mut peer = Peer::new();
+    peer.send(&[frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]), get(1)].concat()).expect("a request");
+    peer.connection.send_head(0, b"\x88", false, &mut peer.out);
+    let cut = (2..1000).find(|second| {
+        peer.second = *second;
+        if peer.connection.overdue(*second, 15, 60, &mut peer.out).is_some() {
+            return true;
+        }
+        peer.send(&frame(WINDOW_UPDATE, 0, 1, &1u32.to_be_bytes())).expect("a window");
+        peer.put(0, 1, false);
+        false
+    });
+    assert_eq!(cut, Some(62));
+}
+
+#[test]
+fn the_smallest_table_is_told_of_too() {
+    let mut peer = Peer::new();
+    peer.send(&frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 16, 0])).expect("settings");
+    let sizes = peer.connection.take_table_bytes_max().expect("it has said something");
+    assert_eq!((sizes.smallest, sizes.last), (0, 4096));
+    assert_eq!(peer.connection.take_table_bytes_max(), None);
+}
+
+/// Blocks for a stream that was reset, each a few bytes that stand for many, once kept a core busy for nothing.
+#[test]
+fn blocks_that_nothing_comes_of_are_counted() {
+    let mut peer = Peer::new();
+    peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x82\x84\x86\x84")).expect("a request that is malformed");
+    let cut = (0..5000)
+        .find(|_| peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x84")) == Err(ErrorCode::EnhanceYourCalm));
+    assert!(cut.is_some());
 }

@@ -9,8 +9,11 @@ use otus_httpd::http::request::HeadLimits;
 use otus_httpd::http2::frame::{HEAD_BYTES, PAYLOAD_BYTES_MAX, PREFACE};
 use otus_httpd::http2::{Connection, ErrorCode, Event, Limits, StreamKey};
 
-const LIMITS: Limits =
-    Limits { streams_max: 4, head: HeadLimits { head_bytes_max: 2048, target_bytes_max: 64, field_lines_max: 8 } };
+const LIMITS: Limits = Limits {
+    streams_max: 4,
+    head: HeadLimits { head_bytes_max: 2048, target_bytes_max: 64, field_lines_max: 8 },
+    send_bytes_per_second_min: 250,
+};
 
 /// Content of each answer.
 const CONTENT_BYTES: usize = 100_000;

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// A request that was answered.
 pub(super) struct Answered {
@@ -18,21 +19,27 @@ pub(super) struct Answered {
     pub(super) answer: Answer,
     /// The head of the answer, as a field block.
     pub(super) written: Vec<u8>,
+    /// When it came.
+    pub(super) begun: Instant,
+}
+
+/// A request to be answered.
+pub(super) struct Ask {
+    pub(super) request: Assembled,
+    /// A buffer for the head of the answer.
+    pub(super) written: Vec<u8>,
+    /// When it came.
+    pub(super) begun: Instant,
 }
 
 /// Answers a request; the head is written by this connection's encoder, behind what it has written before.
-pub(super) async fn answer(
-    shard: Rc<Shard>,
-    peer: Peer,
-    encoder: Rc<RefCell<Encoder>>,
-    request: Assembled,
-    mut written: Vec<u8>,
-) -> Answered {
+pub(super) async fn answer(shard: Rc<Shard>, peer: Peer, encoder: Rc<RefCell<Encoder>>, ask: Ask) -> Answered {
+    let Ask { request, mut written, begun } = ask;
     let answer = {
         let head = request.head();
         exchange::answer(&shard, &peer, &head, HeadForm::Compressed(&encoder), &mut written).await
     };
-    Answered { request, answer, written }
+    Answered { request, answer, written, begun }
 }
 
 /// Those that wait for the disk.

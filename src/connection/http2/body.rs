@@ -62,19 +62,30 @@ impl Body {
         matches!(self.pieces.front(), Some(Piece::File(..)))
     }
 
+    /// Whether some of it was read, or is being read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reads.is_some()
+    }
+
     /// Whether more can be sent at once, behind what was just copied: of a file, the next part may have to be read.
     pub(super) fn is_there(&self) -> bool {
         self.pace.is_none() && (!self.is_read() || self.span.is_some())
     }
 
     /// Waits until some is there.
-    pub(super) fn poll_ready(&mut self, shard: &Rc<Shard>, cx: &mut Context<'_>) -> Poll<Result<(), Close>> {
+    /// With `reads_ahead`, more than that is read meanwhile.
+    pub(super) fn poll_ready(
+        &mut self,
+        shard: &Rc<Shard>,
+        reads_ahead: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Close>> {
         let Some(Piece::File(file, range)) = self.pieces.front() else { return Poll::Ready(Ok(())) };
         if self.span.is_some() {
             return Poll::Ready(Ok(()));
         }
         let reads = self.reads.get_or_insert_with(|| Reads::new(file.clone(), range.clone()));
-        match reads.poll_next(shard, cx) {
+        match reads.poll_next(shard, reads_ahead, cx) {
             Poll::Ready(Ok(span)) => {
                 self.span = span.map(|span| (span, 0));
                 Poll::Ready(if self.span.is_some() { Ok(()) } else { Err(Close::CutShort) })
@@ -96,7 +107,10 @@ impl Body {
         let paced = match (&self.pace, &self.rate) {
             (Some(pace), _) => usize::try_from(pace.piece_bytes()).unwrap_or(usize::MAX),
             (None, Some((at_once, _))) if *at_once > 0 => usize::try_from(*at_once).unwrap_or(usize::MAX),
-            _ => usize::MAX,
+            (None, Some((_, rate))) => {
+                usize::try_from(Pace::new(rate, Instant::now()).piece_bytes()).unwrap_or(usize::MAX)
+            }
+            (None, None) => usize::MAX,
         };
         there.min(bytes_max).min(paced)
     }

@@ -16,10 +16,9 @@ use super::close::{self, Close};
 use super::inbox::Inbox;
 use super::roster::{Interrupt, Phase, Place};
 use crate::http2::hpack::Encoder;
-use crate::http2::request::Assembled;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
-use answers::{Answers, answer};
+use answers::{Answers, Ask, answer};
 use futures_lite::future::yield_now;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -39,7 +38,7 @@ pub(super) async fn converse(
 ) -> Result<Close, Close> {
     let encoder = Rc::new(RefCell::new(Encoder::new()));
     let mut answers = Answers::default();
-    let make = |request: Assembled, written: Vec<u8>| answer(shard.clone(), peer, encoder.clone(), request, written);
+    let make = |ask: Ask| answer(shard.clone(), peer, encoder.clone(), ask);
     let mut talk = Talk::new(peer, shard, place, encoder.clone());
     let outcome = loop {
         let round = poll_fn(|cx| talk.poll_round(cx, stream, inbox, &mut answers, &make)).await;

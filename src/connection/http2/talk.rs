@@ -3,11 +3,12 @@
 //! Invariant: answers are put into `out` in the order in which the encoder wrote their heads: at once.
 
 use super::OUT_BYTES_MAX;
-use super::answers::{Answered, Answers};
+use super::answers::{Answered, Answers, Ask};
 use super::body::Body;
 use super::telling::{self, Endings, Times};
 use crate::connection::close::Close;
 use crate::connection::inbox::{Fill, Inbox};
+use crate::connection::outbox;
 use crate::connection::roster::{Phase, Place};
 use crate::connection::shown::Shown;
 use crate::counters;
@@ -21,8 +22,10 @@ use crate::observe::exchanged::Unfinished;
 use crate::observe::live;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
+use crate::storage::span::SPAN_BYTES_MAX;
 use glommio::timer::Timer;
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -56,6 +59,8 @@ pub(super) struct Talk<'c> {
     /// What was served when the connection began.
     pub(super) generation: u64,
     pub(super) input_has_ended: bool,
+    /// Requests that had come when it was last idle, and until when it may be.
+    pub(super) idle: Option<(u32, u32)>,
     /// Ends a wait for the time at which more may be sent.
     pub(super) timer: Option<Timer>,
 }
@@ -85,13 +90,23 @@ pub(super) enum Round {
 /// Requests that are answered in a round before others have their turn.
 const ROUND_REQUESTS_MAX: u32 = 64;
 
+/// As how many of these a read counts.
+const READ_COUNTS_FOR: u32 = 4;
+
+/// Answers of one connection that are read from the disk at a time: each holds a span of it, whatever its window is.
+const READING_MAX: usize = 16;
+
 /// What is sent without waiting for a turn, as a copied answer of HTTP/1.1 is.
 const SMALL_BYTES_MAX: usize = exchange::COPIED_BYTES_MAX;
 
 impl<'c> Talk<'c> {
     pub(super) fn new(peer: Peer, shard: &'c Rc<Shard>, place: &'c Place, encoder: Rc<RefCell<Encoder>>) -> Talk<'c> {
         let served = shard.served(peer.listener);
-        let limits = Limits { streams_max: served.service.http2.streams_max, head: shard.head_limits.get() };
+        let limits = Limits {
+            streams_max: served.service.http2.streams_max,
+            head: shard.head_limits.get(),
+            send_bytes_per_second_min: place.limits().send_bytes_per_second_min,
+        };
         let core = Connection::new(limits);
         let mut out = shard.buffers.take_outbound();
         core.start(&mut out);
@@ -114,6 +129,7 @@ impl<'c> Talk<'c> {
             noticed_tick: 0,
             generation: shard.generation(),
             input_has_ended: false,
+            idle: None,
             timer: None,
         }
     }
@@ -125,7 +141,7 @@ impl<'c> Talk<'c> {
         stream: &mut Stream,
         inbox: &mut Inbox,
         answers: &mut Answers<F>,
-        make: &impl Fn(Assembled, Vec<u8>) -> F,
+        make: &impl Fn(Ask) -> F,
     ) -> Poll<Result<Round, Close>> {
         let mut answered = 0;
         loop {
@@ -178,8 +194,18 @@ impl<'c> Talk<'c> {
     pub(super) async fn flush(&mut self, stream: &mut Stream) -> Result<(), Close> {
         while self.backlog() > 0 {
             self.place.begin(Phase::Send);
-            let write = std::future::poll_fn(|cx| stream.poll_write(cx, &self.out[self.out_at..]));
-            let count = self.place.guard(std::pin::pin!(write)).await??;
+            let count = poll_fn(|cx| {
+                loop {
+                    if let Poll::Ready(count) = stream.poll_write(cx, &self.out[self.out_at..]) {
+                        return Poll::Ready(count.map_err(Close::from));
+                    }
+                    match self.place.interrupted(cx) {
+                        Poll::Ready(interrupt) => outbox::go_on(stream, self.place, interrupt)?,
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            });
+            let count = count.await?;
             self.note_sent(count);
         }
         Ok(())
@@ -219,7 +245,7 @@ impl<'c> Talk<'c> {
         stream: &mut Stream,
         inbox: &mut Inbox,
         answers: &mut Answers<F>,
-        make: &impl Fn(Assembled, Vec<u8>) -> F,
+        make: &impl Fn(Ask) -> F,
         answered: &mut u32,
     ) -> Result<bool, Close> {
         let mut has_progress = false;
@@ -230,8 +256,10 @@ impl<'c> Talk<'c> {
             let (count, event) = self.core.receive(inbox.unread(), self.place.tick_now(), &mut self.out)?;
             inbox.consume(count);
             has_progress |= count > 0;
-            if let Some(bytes_max) = self.core.take_table_bytes_max() {
-                self.encoder.borrow_mut().set_table_bytes_max(u32::try_from(bytes_max).unwrap_or(u32::MAX));
+            if let Some(sizes) = self.core.take_table_bytes_max() {
+                let mut encoder = self.encoder.borrow_mut();
+                encoder.set_table_bytes_max(sizes.smallest);
+                encoder.set_table_bytes_max(sizes.last);
             }
             if let Some(event) = event {
                 *answered += 1;
@@ -242,7 +270,11 @@ impl<'c> Talk<'c> {
                 break;
             }
             match inbox.poll_fill(cx, stream, self.shard, INPUT_BYTES_MAX) {
-                Poll::Ready(Ok(Fill::Some)) => self.came = Instant::now(),
+                Poll::Ready(Ok(Fill::Some)) => {
+                    self.came = Instant::now();
+                    // Also who sends frames that nothing comes of, as fast as they are read, lets others have their turn.
+                    *answered += READ_COUNTS_FOR;
+                }
                 Poll::Ready(Ok(Fill::End)) => self.input_has_ended = true,
                 Poll::Ready(Err(error)) => return Err(error.into()),
                 Poll::Pending => break,
@@ -257,7 +289,7 @@ impl<'c> Talk<'c> {
         event: Event,
         cx: &mut Context<'_>,
         answers: &mut Answers<F>,
-        make: &impl Fn(Assembled, Vec<u8>) -> F,
+        make: &impl Fn(Ask) -> F,
     ) {
         match event {
             Event::Request(key, request) => self.begin_answer(key, request, cx, answers, make),
@@ -278,7 +310,7 @@ impl<'c> Talk<'c> {
         request: Assembled,
         cx: &mut Context<'_>,
         answers: &mut Answers<F>,
-        make: &impl Fn(Assembled, Vec<u8>) -> F,
+        make: &impl Fn(Ask) -> F,
     ) {
         counters::here().http2_requests.add(1);
         if self.place.is_at_last_request() {
@@ -287,7 +319,7 @@ impl<'c> Talk<'c> {
         }
         let mut written = std::mem::take(&mut self.written);
         written.clear();
-        if let Some(ready) = answers.begin(key, make(request, written), cx) {
+        if let Some(ready) = answers.begin(key, make(Ask { request, written, begun: self.came }), cx) {
             self.put_answer(key, ready);
         }
     }
@@ -302,23 +334,24 @@ impl<'c> Talk<'c> {
             answer.content = Outgoing::Nothing;
             answer.summary.content_bytes = 0;
         }
-        self.put(key, None, &mut answer, &written);
+        self.put(key, None, &mut answer, &written, self.came);
         self.written = written;
     }
 
     fn put_answer(&mut self, key: StreamKey, mut answered: Answered) {
-        self.put(key, Some(&answered.request), &mut answered.answer, &answered.written);
+        let Answered { request, answer, written, begun } = &mut answered;
+        self.put(key, Some(request), answer, written, *begun);
         self.core.take_back(answered.request);
         self.written = answered.written;
     }
 
     /// Puts an answer into the buffer: its head, and what small content there is.
-    fn put(&mut self, key: StreamKey, request: Option<&Assembled>, answer: &mut Answer, block: &[u8]) {
+    fn put(&mut self, key: StreamKey, request: Option<&Assembled>, answer: &mut Answer, block: &[u8], begun: Instant) {
         let head = request.map(Assembled::head);
         let content = at_once(&answer.content);
         self.core.send_head(key, block, content.is_some_and(<[u8]>::is_empty), &mut self.out);
         let content = content.filter(|content| content.is_empty() || content.len() <= self.core.allowance(key));
-        let times = Times { begun: self.came, answered: *self.now.get_or_insert_with(Instant::now) };
+        let times = Times { begun, answered: *self.now.get_or_insert_with(Instant::now) };
         let tell = |leaves| telling::tell(head.as_ref(), answer, block, times, &self.peer, self.place, leaves);
         if let Some(content) = content {
             tell(true);
@@ -333,7 +366,7 @@ impl<'c> Talk<'c> {
         let put_bytes = u64::from(answer.summary.head_bytes);
         let content = std::mem::replace(&mut answer.content, Outgoing::Nothing);
         let shown = head.filter(|_| live::is_watched());
-        let shown = shown.map(|head| Shown::new(&head, &answer.summary, self.came, self.place.sent_bytes()));
+        let shown = shown.map(|head| Shown::new(&head, &answer.summary, begun, self.place.sent_bytes()));
         let sending = Sending { body: Body::new(content), unfinished, shown, put_bytes, is_ready: false };
         if self.sending.len() <= key {
             self.sending.resize_with(key + 1, || None);
@@ -345,15 +378,24 @@ impl<'c> Talk<'c> {
     fn make_ready(&mut self, cx: &mut Context<'_>) {
         let mut now = None;
         let mut soonest: Option<Duration> = None;
+        let mut reading = self.sending.iter().flatten().filter(|sending| sending.body.is_reading()).count();
         for key in 0..self.sending.len() {
             let Some(sending) = &mut self.sending[key] else { continue };
+            // What may not be sent need not be read. A window that opens is progress, and leads here again.
+            let window = self.core.window(key);
+            let begins = sending.body.is_read() && !sending.body.is_reading();
+            if window == 0 || begins && reading >= READING_MAX {
+                sending.is_ready = false;
+                continue;
+            }
+            reading += usize::from(begins);
             let wait = sending.body.wait(*now.get_or_insert_with(Instant::now));
             sending.is_ready = false;
             if !wait.is_zero() {
                 soonest = Some(soonest.map_or(wait, |soonest| soonest.min(wait)));
                 continue;
             }
-            match sending.body.poll_ready(self.shard, cx) {
+            match sending.body.poll_ready(self.shard, window >= SPAN_BYTES_MAX, cx) {
                 Poll::Ready(Ok(())) => sending.is_ready = true,
                 Poll::Ready(Err(_)) => {
                     // The head has promised its length: that the stream ends short is the only honest thing left.
@@ -383,9 +425,10 @@ impl<'c> Talk<'c> {
             self.core.send_content(key, count, is_end, &mut self.out);
             sending.put_bytes += count as u64;
             has_progress = true;
+            let end = self.out.len() + count;
             if sending.body.copy(count, &mut self.out).is_err() {
                 // Only the kernel's own memory can fail here, and the frame was promised.
-                self.out.resize(self.out.len() + count, 0);
+                self.out.resize(end, 0);
                 self.core.reset(key, ErrorCode::InternalError, &mut self.out);
                 self.drop_sending(key);
             } else if is_end {

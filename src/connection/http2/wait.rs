@@ -5,7 +5,7 @@
 //!
 //! Invariant: a wait has a phase with a deadline, and a stream that does not move on ends by itself.
 
-use super::answers::{Answered, Answers};
+use super::answers::{Answered, Answers, Ask};
 use super::talk::Talk;
 use crate::connection::close::Close;
 use crate::connection::inbox::Inbox;
@@ -13,7 +13,6 @@ use crate::connection::outbox;
 use crate::connection::roster::{Interrupt, Phase};
 use crate::counters;
 use crate::http2::Event;
-use crate::http2::request::Assembled;
 use crate::socket::Stream;
 use std::task::Context;
 
@@ -26,7 +25,7 @@ impl Talk<'_> {
         &mut self,
         cx: &mut Context<'_>,
         answers: &mut Answers<F>,
-        make: &impl Fn(Assembled, Vec<u8>) -> F,
+        make: &impl Fn(Ask) -> F,
     ) {
         let must_go = self.place.is_closing() || self.shard.draining.get();
         if (must_go || self.shard.generation() != self.generation) && !self.core.is_going() {
@@ -42,6 +41,7 @@ impl Talk<'_> {
             self.core.settle(&mut self.out);
         }
         let limits = self.place.limits();
+        self.core.reset_answered(tick.saturating_sub(limits.linger_seconds), &mut self.out);
         while let Some(event) = self.core.overdue(tick, limits.head_seconds, limits.send_seconds, &mut self.out) {
             if matches!(event, Event::Ended(_)) {
                 counters::here().slow_peers_cut.add(1);
@@ -80,7 +80,16 @@ impl Talk<'_> {
             self.written = Vec::new();
         }
         if self.place.phase() != phase {
-            if phase == Phase::Idle { self.place.begin_idle() } else { self.place.begin(phase) }
+            if phase == Phase::Idle { self.begin_idle() } else { self.place.begin(phase) }
+        }
+    }
+
+    /// A connection is idle while nothing is asked for: pings and settings do not prolong it.
+    fn begin_idle(&mut self) {
+        self.place.begin_idle();
+        match self.idle {
+            Some((requests, deadline)) if requests == self.place.requests() => self.place.set_deadline(deadline),
+            _ => self.idle = Some((self.place.requests(), self.place.deadline())),
         }
     }
 
@@ -93,7 +102,7 @@ impl Talk<'_> {
                 self.place.begin(Phase::Head);
                 Ok(())
             }
-            Interrupt::TimedOut(Phase::Linger) if self.core.reset_answered(&mut self.out) => Ok(()),
+            Interrupt::TimedOut(Phase::Linger) if self.core.reset_answered(u32::MAX, &mut self.out) => Ok(()),
             Interrupt::TimedOut(Phase::Linger) if !self.core.is_settled() => {
                 self.core.settle(&mut self.out);
                 Ok(())

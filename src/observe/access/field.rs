@@ -40,7 +40,7 @@ fields! {
     RequestId "request_id" "32 hexadecimal digits that no other request has";
     CacheStatus "cache_status" "`HIT`: the content was in memory; `MISS`: it was read for this request; `-`: there was none";
     SslProtocol "ssl_protocol" "the version of TLS: `TLSv1.3` or `TLSv1.2`; `-` without";
-    SslCipher "ssl_cipher" "the cipher suite, as OpenSSL names it: `TLS_AES_256_GCM_SHA384`";
+    SslCipher "ssl_cipher" "the cipher suite, as OpenSSL names it: `TLS_AES_128_GCM_SHA256`";
     SslServerName "ssl_server_name" "the name that the client asked for in its TLS handshake";
     SslSessionReused "ssl_session_reused" "`r`: an earlier TLS session was taken up again; `.`: a whole handshake";
     Completion "completion" "`OK`, or `cut` where not all was sent that the head had promised";
