@@ -11,6 +11,7 @@ use crate::site::https::{Demand, Https, redirect};
 use crate::site::lifetime;
 use crate::tls::numbers::number_of;
 use crate::tls::{Clients, Names, Options, Plan};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -153,7 +154,11 @@ pub(super) fn plan(
         })?);
     }
     let https = (0..of_sites.len().max(1)).map(|site| {
-        let port = doors.listen.iter().zip(&doors.served).find_map(|(listen, served)| port_of(listen, served, site));
+        // Where clients from elsewhere come in, and best of all where no port need be named.
+        let addresses =
+            doors.listen.iter().zip(&doors.served).filter_map(|(listen, served)| address_of(listen, served, site));
+        let port =
+            addresses.min_by_key(|address| (address.ip().is_loopback(), address.port() != 443)).map(|one| one.port());
         let own = of_sites[site].map(usize::from);
         Arc::new(Https {
             elsewhere: port.map(|port| Arc::new(redirect(port))),
@@ -174,10 +179,10 @@ fn without_certificate(listen: &Listen, served: &[usize], sites: &[Written<'_>],
     named.map_or_else(|| Problem::new(0..0, what.clone()), |value| value.wrong(&what))
 }
 
-/// The port at which a site is served over TLS, if it is at this listener.
-fn port_of(listen: &Listen, served: &[usize], site: usize) -> Option<u16> {
+/// The address at which a site is served over TLS, if it is at this listener.
+fn address_of(listen: &Listen, served: &[usize], site: usize) -> Option<SocketAddr> {
     match listen.address {
-        Address::Tcp(address) if listen.is_tls && served.contains(&site) => Some(address.port()),
+        Address::Tcp(address) if listen.is_tls && served.contains(&site) => Some(address),
         _ => None,
     }
 }

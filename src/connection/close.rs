@@ -5,6 +5,7 @@ use crate::counters::{Closed, HandshakeFailure};
 use crate::http2::ConnectionError;
 use crate::shard::Shard;
 use crate::socket::Stream;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -126,8 +127,14 @@ const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// unread bytes would make the kernel send a reset, and the reset may overtake the answer on its
 /// way to the peer's program (RFC 9112 §9.6).
 pub(super) async fn linger(stream: &mut Stream, shard: &Rc<Shard>, place: &Place) -> Result<(), Close> {
-    stream.shut_down()?;
     place.begin(Phase::Linger);
+    if stream.session().is_some() {
+        // What TLS says at the end has to leave before the socket takes no more; whether it does makes no difference to us.
+        stream.say_goodbye();
+        let _ = place.guard(poll_fn(|cx| stream.poll_give_out(cx))).await;
+        place.begin(Phase::Linger);
+    }
+    stream.shut_down()?;
     let mut buffer = shard.buffers.take_inbound();
     let mut read_bytes = 0;
     while read_bytes < LINGER_BYTES_MAX {

@@ -150,6 +150,7 @@ async fn refuse(stream: &mut Stream, shard: &Rc<Shard>, place: &Place, broken: &
         let _ = stream.send_now([&broken.alert, &[]]);
     }
     if failure != HandshakeFailure::ByPeer {
+        stream.forget_session();
         // Whatever ends this is less than what ended the handshake.
         let _ = pin!(close::linger(stream, shard, place)).await;
     }

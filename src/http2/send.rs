@@ -1,7 +1,7 @@
 //! What is sent: heads, content within the windows, in the order that the client wants (RFC 9113 §5.2, RFC 9218 §10), and the end.
 //!
 //! Invariant: no byte of content is sent that a window does not allow, and each stream that may be sent something is sent something
-//! before any stream of its urgency has been sent more than [`ALONE_BYTES_MAX`] meanwhile.
+//! before any stream of its urgency has been sent more than `ALONE_BYTES_MAX` meanwhile.
 
 use super::connection::{Connection, Event, Going, NOTICE};
 use super::control::{MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE, NO_RFC7540_PRIORITIES};

@@ -7,6 +7,7 @@
 use super::certificates::{Broken, load, unix_seconds};
 use super::doctor::{Finding, Level};
 use super::reach::{self, Account, Reach, Want};
+use super::reader;
 use crate::tls::{Options, Plan};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -59,6 +60,11 @@ fn of_table(table: &Options, offers_http2: bool, account: Option<&Account>, find
                     account.name
                 );
                 findings.push(say(Level::Note, file, &what));
+                if !reader::is_guarded(file).unwrap_or(true) {
+                    let what = "it will be read at the start and not again: others than root own it, or may change a directory that leads to \
+                                it; `chown root` and `chmod go-w` them, or let the server's account read it";
+                    findings.push(say(Level::Warning, file, what));
+                }
             }
         }
     }

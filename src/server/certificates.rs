@@ -128,9 +128,12 @@ impl Certificates {
     fn look_at(&mut self, number: usize, table: &Options) -> bool {
         let stamps = Stamps::of(table, self.reader.as_deref());
         let shown = &mut self.shown[number];
-        if stamps == shown.read_from || matches!(&shown.broken, Some((broken, true)) if *broken == stamps) {
+        if stamps == shown.read_from {
+            shown.broken = None;
             return false;
         }
+        // Tried again all the same: what kept them from being read may have passed.
+        let was_told = matches!(&shown.broken, Some((broken, true)) if *broken == stamps);
         match load(table, self.plan.offers_http2, self.reader.as_deref()) {
             Ok(Loaded { offer, facts, stamps }) => {
                 *shown = Shown { offer, facts, read_from: stamps, broken: None };
@@ -143,7 +146,7 @@ impl Certificates {
             Err(Broken { why, .. }) => {
                 // The files are written one by one: what is broken now may be whole a moment later.
                 let is_settled = matches!(&shown.broken, Some((broken, _)) if *broken == stamps);
-                if is_settled {
+                if is_settled && !was_told {
                     tracing::error!("the certificate that was read before is shown on: {why}");
                 }
                 shown.broken = Some((stamps, is_settled));

@@ -1,7 +1,7 @@
 //! A process that stays root and does nothing but open the files of certificates and keys for the server, which is somebody else by
 //! then: keys are for root alone, and change while the server runs.
 //!
-//! Order: the server starts the program once more before it gives up its rights ([`Reader::start`]), with a channel as its standard
+//! Order: the server starts the program once more before it gives up its rights (`Reader::start`), with a channel as its standard
 //! input · there [`Duty::of_environment`] finds the channel · [`Duty::serve`] answers, with an open descriptor or a refusal, until
 //! nobody is left who could ask. Another process that takes over from the server is given the channel.
 //!
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGUSR1, SIGUSR2};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -24,6 +25,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Says to a process that its standard input is the channel.
@@ -115,6 +117,12 @@ impl Duty {
         if set_capabilities(None, sets).is_err() {
             return;
         }
+        // They are for the server; who sends them to all programs of this name does not mean to end this one.
+        for signal in [SIGHUP, SIGUSR1, SIGUSR2, SIGINT] {
+            if signal_hook::flag::register(signal, Arc::default()).is_err() {
+                return;
+            }
+        }
         let mut allowed = Vec::new();
         let mut buffer = [0; MESSAGE_BYTES_MAX];
         loop {
@@ -126,10 +134,8 @@ impl Duty {
             };
             let Some(answer) = descriptors.pop() else { continue };
             let path = PathBuf::from(OsStr::from_bytes(&buffer[..length]));
-            if !allowed.contains(&path) {
-                // A reload may have named it.
-                allowed = named().unwrap_or(allowed);
-            }
+            // A reload may have named it, or another that is not to be read any more.
+            allowed = named().unwrap_or(allowed);
             let may = allowed.contains(&path) && is_guarded(&path).unwrap_or(false);
             let opened = if may { open(&path) } else { Err(Errno::PERM) };
             // Whoever asked may have gone meanwhile.
@@ -145,7 +151,7 @@ impl Duty {
 const LINKS_MAX: usize = 40;
 
 /// Whether nobody but root can have put this file there, or what leads to it: else whoever could would be handed any file.
-fn is_guarded(path: &Path) -> std::io::Result<bool> {
+pub(super) fn is_guarded(path: &Path) -> std::io::Result<bool> {
     let mut path = std::path::absolute(path)?;
     for _ in 0..LINKS_MAX {
         match first_link(&path)? {

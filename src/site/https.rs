@@ -50,7 +50,9 @@ impl Https {
         path: &SitePath<'_>,
         parts: &RequestParts<'_>,
     ) -> Option<Located> {
-        if secured.is_none() && redirects && !path.as_bytes().starts_with(CHALLENGES) {
+        // An authority asks for these without TLS, and shows no certificate.
+        let is_challenge = path.as_bytes().starts_with(CHALLENGES);
+        if secured.is_none() && redirects && !is_challenge {
             if let Some((redirect, captures)) =
                 self.elsewhere.as_ref().and_then(|redirect| Some((redirect, redirect.from.captures(path.as_bytes())?)))
             {
@@ -63,7 +65,7 @@ impl Https {
         // RFC 9110 §15.5.20: a client that takes this connection for the site's as well opens another one.
         let is_misdirected = self.demand.is_some_and(|demand| match secured {
             Some(terms) => terms != demand.terms,
-            None => demand.forbids_plain,
+            None => demand.forbids_plain && !is_challenge,
         });
         is_misdirected.then_some(Located::Failed(Status::MISDIRECTED_REQUEST))
     }
@@ -77,7 +79,7 @@ mod tests {
     fn who_comes_without_is_sent_on_or_away() {
         let demand = |forbids_plain| Some(Demand { terms: 3, forbids_plain });
         type Case = (Option<Demand>, bool, Option<u16>, &'static str, Result<&'static str, Option<u16>>);
-        let cases: [Case; 10] = [
+        let cases: [Case; 11] = [
             (None, true, None, "/a%20b", Ok("https://example.org:8443/a%20b?q")),
             (None, false, None, "/a", Err(None)),
             (None, true, Some(1), "/a", Err(None)),
@@ -88,6 +90,7 @@ mod tests {
             (demand(true), true, None, "/a", Ok("https://example.org:8443/a?q")),
             (demand(false), false, Some(1), "/a", Err(Some(421))),
             (demand(true), true, Some(3), "/a", Err(None)),
+            (demand(true), true, None, "/.well-known/acme-challenge/token", Err(None)),
         ];
         for (demand, redirects, secured, path, expected) in cases {
             let https = Https { elsewhere: Some(Arc::new(redirect(8443))), demand, strict_transport: None };

@@ -84,6 +84,11 @@ impl Stream {
         self.session = Some(session);
     }
 
+    /// Has what comes from here on be read as it is: of a session that has failed, nothing can be made.
+    pub fn forget_session(&mut self) {
+        self.session = None;
+    }
+
     /// The session, while it has not been finished or is to be looked at.
     pub fn session(&mut self) -> Option<&mut Session> {
         self.session.as_deref_mut()
@@ -114,8 +119,8 @@ impl Stream {
                 return Poll::Ready(Ok(count));
             }
             // Tickets, or new keys that the peer has asked for. Where a request has come already, they leave with its answer, as they do if
-            // the socket takes nothing now.
-            self.give_out_now(SendFlags::empty())?;
+            // the socket takes nothing now; and where nothing can be sent any more, there may be more to read.
+            let _ = self.give_out_now(SendFlags::empty());
             match self.poll_take_in(cx) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

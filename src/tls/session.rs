@@ -268,8 +268,8 @@ impl Session {
             let of_second = &second[start.saturating_sub(first.len())..end.saturating_sub(first.len())];
             let slices = [IoSlice::new(of_first), IoSlice::new(of_second)];
             let count = self.connection.writer().write_vectored(&slices)?;
-            if count == 0 {
-                // The keys have sealed as much as they may.
+            if count == 0 || !self.connection.wants_write() {
+                // The keys have sealed as much as they may: what they are given is thrown away.
                 return Err(std::io::ErrorKind::WriteZero.into());
             }
             self.owed_bytes += count;
