@@ -17,6 +17,21 @@ impl Limits {
 }
 
 impl Place {
+    /// Requests that were answered.
+    pub(super) fn requests(&self) -> u32 {
+        self.watch.requests.get()
+    }
+
+    /// The tick in which the phase times out.
+    pub(super) fn deadline(&self) -> u32 {
+        self.watch.deadline_tick.get()
+    }
+
+    /// Sets that tick.
+    pub(super) fn set_deadline(&self, tick: u32) {
+        self.watch.deadline_tick.set(tick);
+    }
+
     /// So many bytes of a head that is under way have come: its deadline moves on by what they earn.
     pub(super) fn head_came(&self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);

@@ -317,21 +317,6 @@ impl Place {
         limit > 0 && self.watch.requests.get() + 1 >= limit
     }
 
-    /// Requests that were answered.
-    pub(super) fn requests(&self) -> u32 {
-        self.watch.requests.get()
-    }
-
-    /// The tick in which the phase times out.
-    pub(super) fn deadline(&self) -> u32 {
-        self.watch.deadline_tick.get()
-    }
-
-    /// Sets that tick.
-    pub(super) fn set_deadline(&self, tick: u32) {
-        self.watch.deadline_tick.set(tick);
-    }
-
     /// Whether the connection is to end as soon as it is idle.
     pub(super) fn is_closing(&self) -> bool {
         self.watch.is_closing.get()
