@@ -136,12 +136,8 @@ impl Outbox {
 
     /// Puts a small part of shared content behind what is there.
     fn copy_shared(&mut self, content: &SharedContent, range: Range<u64>) -> Result<(), Close> {
-        let start = self.buffer.len();
         let count = usize::try_from(range.end - range.start).expect("at most COPIED_BYTES_MAX");
-        self.buffer.resize(start + count, 0);
-        let read = content.read(range.start, &mut self.buffer[start..]).map_err(std::io::Error::from)?;
-        assert_eq!(read, count, "sealed content never shrinks, and memory gives all that is asked for");
-        Ok(())
+        Ok(content.append_to(&mut self.buffer, range.start, count)?)
     }
 
     /// Sends what is there.

@@ -38,7 +38,7 @@ pub(super) async fn send(
     for piece in pieces {
         let (at_once, rest) = split(piece, at_once_bytes);
         if let Some(piece) = at_once {
-            at_once_bytes -= length(&piece);
+            at_once_bytes -= piece.length();
             send_piece(stream, shard, place, outbox, piece).await?;
         }
         let Some(piece) = rest else { continue };
@@ -49,17 +49,9 @@ pub(super) async fn send(
     Ok(())
 }
 
-fn length(piece: &Piece) -> u64 {
-    match piece {
-        Piece::Text(bytes) => bytes.len() as u64,
-        Piece::Held(_, range) => range.len() as u64,
-        Piece::Shared(_, range) | Piece::File(_, range) => range.end - range.start,
-    }
-}
-
 /// The first bytes of a piece, at most so many, and the rest.
 fn split(piece: Piece, bytes: u64) -> (Option<Piece>, Option<Piece>) {
-    let whole = length(&piece);
+    let whole = piece.length();
     if bytes == 0 {
         return (None, Some(piece));
     }

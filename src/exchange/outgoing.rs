@@ -70,6 +70,17 @@ pub enum Piece {
     File(Rc<OpenFile>, Range<u64>),
 }
 
+impl Piece {
+    /// Bytes of it.
+    pub fn length(&self) -> u64 {
+        match self {
+            Piece::Text(text) => text.len() as u64,
+            Piece::Held(_, range) => range.len() as u64,
+            Piece::Shared(_, range) | Piece::File(_, range) => range.end - range.start,
+        }
+    }
+}
+
 /// The same content, to be sent at a rate.
 pub(super) fn paced(content: Outgoing, rate: Rate) -> Outgoing {
     let pieces = match content {

@@ -83,6 +83,15 @@ impl SharedContent {
         rustix::io::pread(self.descriptor(), buffer, position)
     }
 
+    /// Appends the `count` bytes at `position`, which it has.
+    pub fn append_to(&self, out: &mut Vec<u8>, position: u64, count: usize) -> std::io::Result<()> {
+        let start = out.len();
+        out.resize(start + count, 0);
+        let read = self.read(position, &mut out[start..])?;
+        assert_eq!(read, count, "sealed content never shrinks, and memory gives all that is asked for");
+        Ok(())
+    }
+
     /// A copy of all of it.
     pub fn to_vec(&self) -> Result<Vec<u8>, Errno> {
         let mut bytes = vec![0; usize::try_from(self.length).expect("it is in memory")];

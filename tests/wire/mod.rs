@@ -18,6 +18,7 @@ mod files;
 mod framing;
 mod hostile;
 mod hosts;
+mod http2;
 mod keepalive;
 mod limits;
 mod listeners;

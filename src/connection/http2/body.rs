@@ -43,7 +43,7 @@ impl Body {
             }
             Outgoing::Followed(_) => unreachable!("the end of content is told of by this connection itself"),
         };
-        let left = pieces.iter().map(length).sum();
+        let left = pieces.iter().map(Piece::length).sum();
         Body { pieces, text_sent: 0, reads: None, span: None, left, pace: None, rate }
     }
 
@@ -132,10 +132,7 @@ impl Body {
                 range.start == range.end
             }
             Piece::Shared(content, range) => {
-                let start = out.len();
-                out.resize(start + count, 0);
-                let read = content.read(range.start, &mut out[start..]).map_err(std::io::Error::from)?;
-                assert_eq!(read, count, "sealed content never shrinks, and memory gives all that is asked for");
+                content.append_to(out, range.start, count)?;
                 range.start += count as u64;
                 range.is_empty()
             }
@@ -167,13 +164,5 @@ impl Body {
         } else {
             self.pace.get_or_insert_with(|| Pace::new(rate, now)).sent(count as u64, now);
         }
-    }
-}
-
-fn length(piece: &Piece) -> u64 {
-    match piece {
-        Piece::Text(text) => text.len() as u64,
-        Piece::Held(_, range) => range.len() as u64,
-        Piece::Shared(_, range) | Piece::File(_, range) => range.end - range.start,
     }
 }
