@@ -236,9 +236,11 @@ impl Exchange<'_> {
         if let Some(seconds) = policy.limit_requests.as_ref().and_then(|limit| over(limit, asked)) {
             return Some(Located::TooMany(seconds));
         }
-        let host = asked.host.map(hosts::host_of);
-        let parts = RequestParts { path: asked.path.as_bytes(), query: asked.query, host };
-        policy.https.objection(policy.redirect_https, self.secured, asked.path, &parts)
+        let parts = || {
+            let host = asked.host.map(hosts::host_of);
+            RequestParts { path: asked.path.as_bytes(), query: asked.query, host }
+        };
+        policy.https.objection(policy.redirect_https, self.secured, asked.path, parts)
     }
 
     async fn finish_stopped(

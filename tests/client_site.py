@@ -66,6 +66,11 @@ compress = ["zstd", "br", "gzip"]
 [[site.location]]
 path = "/listing/"
 autoindex = "html"
+
+# Unpaced, a fast machine sends all of the film before the browser knows where it will seek.
+[[site.location]]
+path = "/film.webm"
+limit_rate = "1m"
 """
 
 BIG_BYTES = 20 << 20

@@ -167,7 +167,7 @@ async fn send_all(stream: &mut Stream, place: &Place, mut bytes: &[u8]) -> Resul
 }
 
 /// Waits for the peer, for as long as it takes something. One future, so that connections carry little of it.
-fn taken<T>(
+pub(super) fn taken<T>(
     stream: &mut Stream,
     place: &Place,
     mut attempt: impl FnMut(&mut Stream, &mut Context<'_>) -> Poll<T>,

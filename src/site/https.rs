@@ -43,20 +43,24 @@ pub fn redirect(port: u16) -> Redirect {
 impl Https {
     /// What is to be said in the place of what the path leads to; `secured` is the number of the terms that the connection was met with.
     /// Clients without TLS are sent to it where the place `redirects`.
-    pub fn objection(
+    pub fn objection<'a>(
         &self,
         redirects: bool,
         secured: Option<u16>,
         path: &SitePath<'_>,
-        parts: &RequestParts<'_>,
+        parts: impl FnOnce() -> RequestParts<'a>,
     ) -> Option<Located> {
+        // Most places ask for nothing, and their requests need not pay for those that do.
+        if !redirects && self.demand.is_none() {
+            return None;
+        }
         // An authority asks for these without TLS, and shows no certificate.
         let is_challenge = path.as_bytes().starts_with(CHALLENGES);
         if secured.is_none() && redirects && !is_challenge {
             if let Some((redirect, captures)) =
                 self.elsewhere.as_ref().and_then(|redirect| Some((redirect, redirect.from.captures(path.as_bytes())?)))
             {
-                return Some(match redirect.to.expand_location(&captures, parts) {
+                return Some(match redirect.to.expand_location(&captures, &parts()) {
                     Ok(location) => Located::Elsewhere(redirect.status, Rc::from(location)),
                     Err(why) => Located::Failed(why.status()),
                 });
@@ -96,7 +100,7 @@ mod tests {
             let https = Https { elsewhere: Some(Arc::new(redirect(8443))), demand, strict_transport: None };
             let site_path = SitePath::parse(path).expect("each row is a path");
             let parts = RequestParts { path: site_path.as_bytes(), query: Some("q"), host: Some("example.org") };
-            let found = match https.objection(redirects, secured, &site_path, &parts) {
+            let found = match https.objection(redirects, secured, &site_path, || parts) {
                 Some(Located::Elsewhere(_, location)) => Ok(location.to_string()),
                 Some(Located::Failed(status)) => Err(Some(status.code())),
                 None => Err(None),

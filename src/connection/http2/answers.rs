@@ -42,24 +42,40 @@ pub(super) async fn answer(shard: Rc<Shard>, peer: Peer, encoder: Rc<RefCell<Enc
     Answered { request, answer, written, begun }
 }
 
-/// Those that wait for the disk.
-pub(super) struct Answers<F> {
+/// Has requests answered. A trait, for nobody can write down the type of the futures behind it.
+pub(super) trait Answering {
+    /// Begins one; gives it if it is there at once.
+    fn begin(&mut self, key: StreamKey, ask: Ask, cx: &mut Context<'_>) -> Option<Answered>;
+
+    /// One that had to wait, and is there now.
+    fn next(&mut self, cx: &mut Context<'_>) -> Option<(StreamKey, Answered)>;
+
+    /// Forgets one whose stream has ended.
+    fn forget(&mut self, key: StreamKey);
+
+    /// Whether none waits.
+    fn is_empty(&self) -> bool;
+}
+
+/// Those that wait for the disk, and what begins them.
+pub(super) struct Answers<M, F> {
+    make: M,
     waiting: Vec<(StreamKey, Pin<Box<Option<F>>>)>,
     /// What the next one is made in.
     spare: Option<Pin<Box<Option<F>>>>,
 }
 
-impl<F> Default for Answers<F> {
-    fn default() -> Answers<F> {
-        Answers { waiting: Vec::new(), spare: None }
+impl<M: Fn(Ask) -> F, F: Future<Output = Answered>> Answers<M, F> {
+    /// None yet; `make` begins one.
+    pub(super) fn new(make: M) -> Answers<M, F> {
+        Answers { make, waiting: Vec::new(), spare: None }
     }
 }
 
-impl<F: Future<Output = Answered>> Answers<F> {
-    /// Begins one; gives it if it is there at once.
-    pub(super) fn begin(&mut self, key: StreamKey, answering: F, cx: &mut Context<'_>) -> Option<Answered> {
+impl<M: Fn(Ask) -> F, F: Future<Output = Answered>> Answering for Answers<M, F> {
+    fn begin(&mut self, key: StreamKey, ask: Ask, cx: &mut Context<'_>) -> Option<Answered> {
         let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
-        place.set(Some(answering));
+        place.set(Some((self.make)(ask)));
         let answered = poll(&mut place, cx);
         if answered.is_some() {
             self.spare = Some(place);
@@ -69,8 +85,7 @@ impl<F: Future<Output = Answered>> Answers<F> {
         answered
     }
 
-    /// One that is there now.
-    pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Option<(StreamKey, Answered)> {
+    fn next(&mut self, cx: &mut Context<'_>) -> Option<(StreamKey, Answered)> {
         for at in 0..self.waiting.len() {
             let (key, place) = &mut self.waiting[at];
             if let Some(answered) = poll(place, cx) {
@@ -82,12 +97,11 @@ impl<F: Future<Output = Answered>> Answers<F> {
         None
     }
 
-    /// Forgets one whose stream has ended.
-    pub(super) fn forget(&mut self, key: StreamKey) {
+    fn forget(&mut self, key: StreamKey) {
         self.waiting.retain(|(other, _)| *other != key);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Body {
     /// Bytes that are still to be sent.
     left: u64,
     pace: Option<Pace>,
-    /// Bytes that go before there is a pace, and the rate of it.
+    /// Bytes that go before there is a pace, and the rate of it then.
     rate: Option<(u64, Rate)>,
 }
 
@@ -44,7 +44,9 @@ impl Body {
             Outgoing::Followed(_) => unreachable!("the end of content is told of by this connection itself"),
         };
         let left = pieces.iter().map(Piece::length).sum();
-        Body { pieces, text_sent: 0, reads: None, span: None, left, pace: None, rate }
+        let mut body = Body { pieces, text_sent: 0, reads: None, span: None, left, pace: None, rate };
+        body.begin_pace();
+        body
     }
 
     /// Bytes that are still to be sent.
@@ -72,8 +74,7 @@ impl Body {
         self.pace.is_none() && (!self.is_read() || self.span.is_some())
     }
 
-    /// Waits until some is there.
-    /// With `reads_ahead`, more than that is read meanwhile.
+    /// Waits until some is there. With `reads_ahead`, more than that is read meanwhile.
     pub(super) fn poll_ready(
         &mut self,
         shard: &Rc<Shard>,
@@ -106,10 +107,7 @@ impl Body {
         };
         let paced = match (&self.pace, &self.rate) {
             (Some(pace), _) => usize::try_from(pace.piece_bytes()).unwrap_or(usize::MAX),
-            (None, Some((at_once, _))) if *at_once > 0 => usize::try_from(*at_once).unwrap_or(usize::MAX),
-            (None, Some((_, rate))) => {
-                usize::try_from(Pace::new(rate, Instant::now()).piece_bytes()).unwrap_or(usize::MAX)
-            }
+            (None, Some((at_once, _))) => usize::try_from(*at_once).unwrap_or(usize::MAX),
             (None, None) => usize::MAX,
         };
         there.min(bytes_max).min(paced)
@@ -157,12 +155,18 @@ impl Body {
     }
 
     fn keep_pace(&mut self, count: usize) {
-        let Some((at_once, rate)) = &mut self.rate else { return };
-        let now = Instant::now();
-        if *at_once > 0 {
+        if let Some(pace) = &mut self.pace {
+            pace.sent(count as u64, Instant::now());
+        } else if let Some((at_once, _)) = &mut self.rate {
             *at_once -= count as u64;
-        } else {
-            self.pace.get_or_insert_with(|| Pace::new(rate, now)).sent(count as u64, now);
+            self.begin_pace();
+        }
+    }
+
+    /// Begins the pace, once all has gone that may go before.
+    fn begin_pace(&mut self) {
+        if let Some((0, rate)) = &self.rate {
+            self.pace = Some(Pace::new(rate, Instant::now()));
         }
     }
 }

@@ -18,7 +18,7 @@ use super::roster::{Interrupt, Phase, Place};
 use crate::http2::hpack::Encoder;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
-use answers::{Answers, Ask, answer};
+use answers::{Answers, answer};
 use futures_lite::future::yield_now;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -37,11 +37,10 @@ pub(super) async fn converse(
     inbox: &mut Inbox,
 ) -> Result<Close, Close> {
     let encoder = Rc::new(RefCell::new(Encoder::new()));
-    let mut answers = Answers::default();
-    let make = |ask: Ask| answer(shard.clone(), peer, encoder.clone(), ask);
+    let mut answers = Answers::new(|ask| answer(shard.clone(), peer, encoder.clone(), ask));
     let mut talk = Talk::new(peer, shard, place, encoder.clone());
     let outcome = loop {
-        let round = poll_fn(|cx| talk.poll_round(cx, stream, inbox, &mut answers, &make)).await;
+        let round = poll_fn(|cx| talk.poll_round(cx, stream, inbox, &mut answers)).await;
         match round {
             Ok(Round::Yield) => yield_now().await,
             Ok(Round::Turn) => {
@@ -75,7 +74,6 @@ impl Talk<'_> {
         if is_told && !is_gone && self.flush(stream).await.is_ok() {
             close::linger(stream, self.shard, self.place).await?;
         }
-        self.endings.break_off(self.taken);
         outcome
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: answers are put into `out` in the order in which the encoder wrote their heads: at once.
 
 use super::OUT_BYTES_MAX;
-use super::answers::{Answered, Answers, Ask};
+use super::answers::{Answered, Answering, Ask};
 use super::body::Body;
 use super::telling::{self, Endings, Times};
 use crate::connection::close::Close;
@@ -25,7 +25,6 @@ use crate::socket::Stream;
 use crate::storage::span::SPAN_BYTES_MAX;
 use glommio::timer::Timer;
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -135,19 +134,18 @@ impl<'c> Talk<'c> {
     }
 
     /// Works until others should have their turn, or it waits.
-    pub(super) fn poll_round<F: Future<Output = Answered>>(
+    pub(super) fn poll_round(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut Stream,
         inbox: &mut Inbox,
-        answers: &mut Answers<F>,
-        make: &impl Fn(Ask) -> F,
+        answers: &mut impl Answering,
     ) -> Poll<Result<Round, Close>> {
         let mut answered = 0;
         loop {
             self.now = None;
-            self.watch_over(cx, answers, make);
-            let mut has_progress = self.take_in(cx, stream, inbox, answers, make, &mut answered)?;
+            self.watch_over(cx, answers);
+            let mut has_progress = self.take_in(cx, stream, inbox, answers, &mut answered)?;
             while let Some((key, ready)) = self.has_room().then(|| answers.next(cx)).flatten() {
                 self.put_answer(key, ready);
                 has_progress = true;
@@ -194,18 +192,8 @@ impl<'c> Talk<'c> {
     pub(super) async fn flush(&mut self, stream: &mut Stream) -> Result<(), Close> {
         while self.backlog() > 0 {
             self.place.begin(Phase::Send);
-            let count = poll_fn(|cx| {
-                loop {
-                    if let Poll::Ready(count) = stream.poll_write(cx, &self.out[self.out_at..]) {
-                        return Poll::Ready(count.map_err(Close::from));
-                    }
-                    match self.place.interrupted(cx) {
-                        Poll::Ready(interrupt) => outbox::go_on(stream, self.place, interrupt)?,
-                        Poll::Pending => return Poll::Pending,
-                    }
-                }
-            });
-            let count = count.await?;
+            let bytes = &self.out[self.out_at..];
+            let count = outbox::taken(stream, self.place, |stream, cx| stream.poll_write(cx, bytes)).await??;
             self.note_sent(count);
         }
         Ok(())
@@ -239,13 +227,12 @@ impl<'c> Talk<'c> {
     }
 
     /// Takes in what has come; gives whether something had.
-    fn take_in<F: Future<Output = Answered>>(
+    fn take_in(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut Stream,
         inbox: &mut Inbox,
-        answers: &mut Answers<F>,
-        make: &impl Fn(Ask) -> F,
+        answers: &mut impl Answering,
         answered: &mut u32,
     ) -> Result<bool, Close> {
         let mut has_progress = false;
@@ -263,7 +250,7 @@ impl<'c> Talk<'c> {
             }
             if let Some(event) = event {
                 *answered += 1;
-                self.take_event(event, cx, answers, make);
+                self.take_event(event, cx, answers);
                 continue;
             }
             if self.input_has_ended {
@@ -284,15 +271,9 @@ impl<'c> Talk<'c> {
         Ok(has_progress)
     }
 
-    pub(super) fn take_event<F: Future<Output = Answered>>(
-        &mut self,
-        event: Event,
-        cx: &mut Context<'_>,
-        answers: &mut Answers<F>,
-        make: &impl Fn(Ask) -> F,
-    ) {
+    pub(super) fn take_event(&mut self, event: Event, cx: &mut Context<'_>, answers: &mut impl Answering) {
         match event {
-            Event::Request(key, request) => self.begin_answer(key, request, cx, answers, make),
+            Event::Request(key, request) => self.begin_answer(key, request, cx, answers),
             Event::Refused(refused) => self.refuse(refused),
             // What is made for it is of no use any more.
             Event::Ended(key) => {
@@ -304,14 +285,7 @@ impl<'c> Talk<'c> {
         }
     }
 
-    fn begin_answer<F: Future<Output = Answered>>(
-        &mut self,
-        key: StreamKey,
-        request: Assembled,
-        cx: &mut Context<'_>,
-        answers: &mut Answers<F>,
-        make: &impl Fn(Ask) -> F,
-    ) {
+    fn begin_answer(&mut self, key: StreamKey, request: Assembled, cx: &mut Context<'_>, answers: &mut impl Answering) {
         counters::here().http2_requests.add(1);
         if self.place.is_at_last_request() {
             self.core.notice(&mut self.out);
@@ -319,7 +293,7 @@ impl<'c> Talk<'c> {
         }
         let mut written = std::mem::take(&mut self.written);
         written.clear();
-        if let Some(ready) = answers.begin(key, make(Ask { request, written, begun: self.came }), cx) {
+        if let Some(ready) = answers.begin(key, Ask { request, written, begun: self.came }, cx) {
             self.put_answer(key, ready);
         }
     }

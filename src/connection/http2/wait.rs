@@ -5,7 +5,7 @@
 //!
 //! Invariant: a wait has a phase with a deadline, and a stream that does not move on ends by itself.
 
-use super::answers::{Answered, Answers, Ask};
+use super::answers::Answering;
 use super::talk::Talk;
 use crate::connection::close::Close;
 use crate::connection::inbox::Inbox;
@@ -21,12 +21,7 @@ const NOTICE_TICKS: u32 = 2;
 
 impl Talk<'_> {
     /// Looks after the end of the connection, and after streams that do not move on.
-    pub(super) fn watch_over<F: Future<Output = Answered>>(
-        &mut self,
-        cx: &mut Context<'_>,
-        answers: &mut Answers<F>,
-        make: &impl Fn(Ask) -> F,
-    ) {
+    pub(super) fn watch_over(&mut self, cx: &mut Context<'_>, answers: &mut impl Answering) {
         let must_go = self.place.is_closing() || self.shard.draining.get();
         if (must_go || self.shard.generation() != self.generation) && !self.core.is_going() {
             self.core.notice(&mut self.out);
@@ -46,7 +41,7 @@ impl Talk<'_> {
             if matches!(event, Event::Ended(_)) {
                 counters::here().slow_peers_cut.add(1);
             }
-            self.take_event(event, cx, answers, make);
+            self.take_event(event, cx, answers);
         }
     }
 
