@@ -21,6 +21,7 @@ use super::listen;
 use super::{Address, StartError};
 use crate::counters::{self, Counters};
 use crate::observe::live;
+use serve::Service;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +80,7 @@ pub struct Admin {
 /// The thread that serves it.
 struct Serving {
     stop: UnixStream,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Service>>,
     _watch: live::Watch,
 }
 
@@ -153,19 +154,21 @@ impl Admin {
     /// Answers from here on.
     pub(super) fn speak(&mut self) -> Result<(), StartError> {
         let failed = |error| StartError(format!("the admin listener cannot be started: {error}"));
-        self.serving = self.serve().map_err(failed)?;
+        self.serving = self.serve(Service::new()).map_err(failed)?;
         Ok(())
     }
 
-    fn serve(&self) -> std::io::Result<Option<Serving>> {
+    fn serve(&self, mut service: Service) -> std::io::Result<Option<Serving>> {
         if self.listeners.is_empty() {
+            self.finish(service);
             return Ok(None);
         }
         let (stop, told_to_stop) = UnixStream::pair()?;
         let (scene, listeners) = (self.scene.clone(), self.listeners.clone());
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             let sockets: Vec<_> = listeners.iter().map(|listener| &listener.held.socket).collect();
-            serve::run(&sockets, &told_to_stop, &scene);
+            service.run(&sockets, &told_to_stop, &scene);
+            service
         })?;
         for listener in &self.listeners {
             tracing::info!("the admin listener is on {}", listener.bound);
@@ -186,18 +189,32 @@ impl Admin {
     pub fn change_to(&mut self, bound: Option<Bound>) {
         let Some(bound) = bound else { return };
         // The thread of the one before ends first: two would race for the clients of an address that stays.
-        self.serving = None;
+        let mut service = self.end_thread();
+        for listener in &self.listeners {
+            if !bound.listeners.iter().any(|stays| Arc::ptr_eq(stays, listener)) {
+                service.take_in(&listener.held.socket);
+            }
+        }
         self.scene.is_public.store(bound.options.is_public, Ordering::Relaxed);
         (self.options, self.listeners) = (bound.options, bound.listeners);
-        self.speak_or_tell();
+        self.serve_or_tell(service);
     }
 
     /// The same as [`Admin::speak`] for a server that serves already, and goes on without a door if it has to.
     pub(super) fn speak_or_tell(&mut self) {
-        match self.serve() {
+        self.serve_or_tell(Service::new());
+    }
+
+    fn serve_or_tell(&mut self, service: Service) {
+        match self.serve(service) {
             Ok(serving) => self.serving = serving,
             Err(error) => tracing::error!("the admin listener cannot be started again: {error}"),
         }
+    }
+
+    /// What the thread had under way; without one, nothing.
+    fn end_thread(&mut self) -> Service {
+        self.serving.take().and_then(|mut serving| serving.end()).unwrap_or_else(Service::new)
     }
 
     /// The sockets, with what they are known by.
@@ -210,9 +227,22 @@ impl Admin {
         self.listeners.iter().for_each(|listener| listener.removes_file.store(false, Ordering::Relaxed));
     }
 
-    /// Answers no more; the sockets stay open until the end.
+    /// Answers nobody new; the sockets stay open until the end.
     pub(super) fn fall_silent(&mut self) {
-        self.serving = None;
+        let service = self.end_thread();
+        self.finish(service);
+    }
+
+    /// Answers who is under way still.
+    fn finish(&self, service: Service) {
+        if service.is_idle() {
+            return;
+        }
+        let scene = self.scene.clone();
+        let finishes = move || service.finish(&scene);
+        if let Err(error) = std::thread::Builder::new().name("admin".to_owned()).spawn(finishes) {
+            tracing::warn!("clients of the admin listener are cut off: {error}");
+        }
     }
 
     /// Tells this of the server from here on.
@@ -221,13 +251,18 @@ impl Admin {
     }
 }
 
+impl Serving {
+    /// Ends the thread, and gives what it had under way.
+    fn end(&mut self) -> Option<Service> {
+        let _ = self.stop.shutdown(Shutdown::Both);
+        // It waits for nothing but this and its clients.
+        self.thread.take()?.join().ok()
+    }
+}
+
 impl Drop for Serving {
     fn drop(&mut self) {
-        let _ = self.stop.shutdown(Shutdown::Both);
-        if let Some(thread) = self.thread.take() {
-            // It waits for nothing but this and its clients.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 

@@ -31,51 +31,89 @@ pub(super) const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Between two samples of what was counted.
 const SAMPLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves until the other end of `stop` is closed.
-pub(super) fn run(listeners: &[&Socket], stop: &UnixStream, scene: &Scene) {
-    let mut history = History::new();
-    let mut next_sample = Instant::now();
-    let mut clients: Vec<Client> = Vec::with_capacity(CLIENTS_MAX);
-    // After an accept that failed for want of something, the next is not tried at once.
-    let mut accepts_from = Instant::now();
-    loop {
-        let now = Instant::now();
-        if now >= next_sample {
-            history.sample(&scene.counters());
-            next_sample = now + SAMPLE_PAUSE;
-        }
-        clients.retain(|client| client.deadline > now);
-        let accepts = clients.len() < CLIENTS_MAX && now >= accepts_from;
-        let until = clients.iter().map(|client| client.deadline).fold(next_sample, Instant::min);
-        let mut waiting = vec![PollFd::new(stop, PollFlags::IN)];
-        waiting.extend(clients.iter().map(|client| PollFd::new(&client.socket, client.waits_for())));
-        waiting.extend(listeners.iter().filter(|_| accepts).map(|listener| PollFd::new(*listener, PollFlags::IN)));
-        let timeout = Timespec::try_from(until.saturating_duration_since(now)).ok();
-        if poll(&mut waiting, timeout.as_ref()).is_err() {
-            continue;
-        }
-        let ready: Vec<bool> = waiting.iter().map(|one| !one.revents().is_empty()).collect();
-        drop(waiting);
-        if ready[0] {
-            return;
-        }
-        let mut at = 1;
-        clients.retain_mut(|client| {
-            at += 1;
-            !ready[at - 1] || client.go_on(scene, &history)
-        });
-        for (listener, _) in listeners.iter().zip(&ready[at..]).filter(|(_, ready)| **ready) {
-            if clients.len() >= CLIENTS_MAX {
-                // Whoever is accepted is served; this one waits in the queue.
-                break;
+/// What goes on when another thread serves in the place of one that ends: who is being answered, and what was counted.
+pub(super) struct Service {
+    clients: Vec<Client>,
+    history: History,
+}
+
+impl Service {
+    pub(super) fn new() -> Service {
+        Service { clients: Vec::with_capacity(CLIENTS_MAX), history: History::new() }
+    }
+
+    /// Serves until the other end of `stop` is closed.
+    pub(super) fn run(&mut self, listeners: &[&Socket], stop: &UnixStream, scene: &Scene) {
+        let mut next_sample = Instant::now();
+        // After an accept that failed for want of something, the next is not tried at once.
+        let mut accepts_from = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= next_sample {
+                self.history.sample(&scene.counters());
+                next_sample = now + SAMPLE_PAUSE;
             }
-            match listener.accept() {
-                Ok((socket, _)) => clients.extend(Client::new(socket)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => accepts_from = Instant::now() + Duration::from_millis(100),
+            self.clients.retain(|client| client.deadline > now);
+            let accepts = self.clients.len() < CLIENTS_MAX && now >= accepts_from;
+            let until = self.clients.iter().map(|client| client.deadline).fold(next_sample, Instant::min);
+            let mut waiting = vec![PollFd::new(stop, PollFlags::IN)];
+            waiting.extend(self.clients.iter().map(|client| PollFd::new(&client.socket, client.waits_for())));
+            waiting.extend(listeners.iter().filter(|_| accepts).map(|listener| PollFd::new(*listener, PollFlags::IN)));
+            let Some(ready) = wait(waiting, until.saturating_duration_since(now)) else { continue };
+            if ready[0] {
+                return;
+            }
+            let at = 1 + self.clients.len();
+            self.go_on(&ready[1..at], scene);
+            for (listener, _) in listeners.iter().zip(&ready[at..]).filter(|(_, ready)| **ready) {
+                if self.clients.len() >= CLIENTS_MAX {
+                    // Whoever is accepted is served; this one waits in the queue.
+                    break;
+                }
+                match listener.accept() {
+                    Ok((socket, _)) => self.clients.extend(Client::new(socket)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => accepts_from = Instant::now() + Duration::from_millis(100),
+                }
             }
         }
     }
+
+    /// Takes in whoever waits at a listener that is about to go; they may be more than are served at other times.
+    pub(super) fn take_in(&mut self, listener: &Socket) {
+        while let Ok((socket, _)) = listener.accept() {
+            self.clients.extend(Client::new(socket));
+        }
+    }
+
+    /// Whether nobody is being answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Answers who is there, and nobody else; each has its deadline.
+    pub(super) fn finish(mut self, scene: &Scene) {
+        while let Some(until) = self.clients.iter().map(|client| client.deadline).min() {
+            let waiting = self.clients.iter().map(|client| PollFd::new(&client.socket, client.waits_for())).collect();
+            if let Some(ready) = wait(waiting, until.saturating_duration_since(Instant::now())) {
+                self.go_on(&ready, scene);
+            }
+            let now = Instant::now();
+            self.clients.retain(|client| client.deadline > now);
+        }
+    }
+
+    /// Goes on with the clients that are `ready`, one for each.
+    fn go_on(&mut self, ready: &[bool], scene: &Scene) {
+        let (mut ready, history) = (ready.iter(), &self.history);
+        self.clients.retain_mut(|client| ready.next() == Some(&false) || client.go_on(scene, history));
+    }
+}
+
+/// Which of these are ready; none at all where the wait was broken off.
+fn wait(mut fds: Vec<PollFd<'_>>, timeout: Duration) -> Option<Vec<bool>> {
+    poll(&mut fds, Timespec::try_from(timeout).ok().as_ref()).ok()?;
+    Some(fds.iter().map(|one| !one.revents().is_empty()).collect())
 }
 
 /// One client, and one request.
@@ -171,7 +209,7 @@ mod tests {
         let answers: Vec<String> = std::thread::scope(|scope| {
             let scene = Scene::new(Description::default(), false);
             let listeners = listeners.each_ref();
-            scope.spawn(move || run(&listeners, &told_to_stop, &scene));
+            scope.spawn(move || Service::new().run(&listeners, &told_to_stop, &scene));
             let answer = |client: &UnixStream| {
                 let mut answer = String::new();
                 // That of one that was closed over its request is a reset.
@@ -187,6 +225,37 @@ mod tests {
             answers
         });
         assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 ")), "{answers:?}");
+        std::fs::remove_dir_all(&directory).expect("it is ours");
+    }
+
+    /// A reload of the door once cut the connections of whoever was being answered, or waited at an address that went.
+    #[test]
+    fn whoever_came_before_a_change_is_answered_after_it() {
+        let directory = std::env::temp_dir().join(format!("otus-httpd-change-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory of this test");
+        let path = directory.join("gone");
+        let listener = UnixListener::bind(&path).expect("a new path");
+        listener.set_nonblocking(true).expect("an open socket");
+        let listener = Socket::from(listener);
+        let mut clients = [(); 3].map(|()| UnixStream::connect(&path).expect("it listens"));
+        let scene = Scene::new(Description::default(), false);
+        let mut service = Service::new();
+        let (stop, told_to_stop) = UnixStream::pair().expect("a pair");
+        drop(stop);
+        service.take_in(&listener);
+        drop(listener);
+        service.run(&[], &told_to_stop, &scene);
+        for client in &mut clients {
+            client.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").expect("it is open");
+        }
+        let finishing = std::thread::spawn(move || service.finish(&scene));
+        for client in &mut clients {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).expect("the whole answer");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        drop(clients);
+        finishing.join().expect("it does not panic");
         std::fs::remove_dir_all(&directory).expect("it is ours");
     }
 
