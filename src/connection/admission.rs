@@ -5,7 +5,8 @@
 //!
 //! Invariant: whoever has a request under way is never touched, and who is turned away is not counted.
 
-use super::roster::{Phase, Place, Roster};
+use super::phase::Phase;
+use super::roster::{Place, Roster};
 use crate::counters;
 use crate::defence::client::Client;
 use crate::defence::connections;

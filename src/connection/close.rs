@@ -1,6 +1,7 @@
 //! Why a connection ended, and how to end one without losing its last answer.
 
-use super::roster::{Interrupt, Phase, Place};
+use super::phase::Phase;
+use super::roster::{Interrupt, Place};
 use crate::counters::{Closed, HandshakeFailure};
 use crate::http2::ConnectionError;
 use crate::shard::Shard;

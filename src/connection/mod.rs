@@ -13,6 +13,7 @@ pub mod inbox;
 pub mod outbox;
 mod paced;
 mod patience;
+mod phase;
 mod proxied;
 pub mod roster;
 mod secure;
@@ -36,7 +37,8 @@ use admission::Refused;
 use close::Close;
 use inbox::{Fill, Inbox, narrow};
 use outbox::Outbox;
-use roster::{Interrupt, Phase, Place, Roster};
+use phase::Phase;
+use roster::{Interrupt, Place, Roster};
 use shown::Shown;
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -290,7 +292,7 @@ fn tell(
     let leaves_with_head = answer.content.leaves_with_head();
     live::answered(head, summary, place.answered_at() - begun, leaves_with_head);
     if let Some(head) = head.filter(|_| !leaves_with_head && live::is_watched()) {
-        place.show(Some(Shown::new(head, summary, begun, place.sent_bytes())));
+        place.show(Some(Box::new(Shown::new(head, summary, begun, place.sent_bytes()))));
     }
     let told = Told {
         head,

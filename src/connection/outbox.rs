@@ -4,7 +4,8 @@
 //! Invariant: bytes leave in the order in which they were put in.
 
 use super::close::Close;
-use super::roster::{Interrupt, Phase, Place};
+use super::phase::Phase;
+use super::roster::{Interrupt, Place};
 use crate::counters;
 use crate::exchange::COPIED_BYTES_MAX;
 use crate::shard::Buffers;

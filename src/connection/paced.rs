@@ -7,7 +7,8 @@
 
 use super::close::Close;
 use super::outbox::Outbox;
-use super::roster::{Phase, Place};
+use super::phase::Phase;
+use super::roster::Place;
 use super::{send_piece, transfer};
 use crate::defence::pace::Pace;
 use crate::exchange::{Paced, Piece};

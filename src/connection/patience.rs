@@ -2,7 +2,8 @@
 //!
 //! Invariant: a deadline moves on for progress only, and that of a head never past its limit.
 
-use super::roster::{Interrupt, Limits, Phase, Place};
+use super::phase::Phase;
+use super::roster::{Interrupt, Limits, Place};
 use crate::defence::progress::{self, Mark, Sending, Verdict};
 
 /// Seconds that a request head has before its rate counts.

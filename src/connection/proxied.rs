@@ -5,7 +5,8 @@
 
 use super::close::Close;
 use super::inbox::{Fill, Inbox};
-use super::roster::{Phase, Place};
+use super::phase::Phase;
+use super::roster::Place;
 use crate::http::proxy_header::{self, Parse, ProxyHeader};
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;

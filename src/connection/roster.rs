@@ -6,7 +6,8 @@
 //! Invariant: a deadline never fires early; it fires at most two ticks late.
 
 use super::admission::Shedding;
-use super::shown::{self, Shown};
+use super::phase::Phase;
+use super::shown::{self, Listed, Shown, Streams};
 use super::watch::Watch;
 use crate::counters::{self, State};
 use crate::defence::progress::{self, Mark};
@@ -46,41 +47,6 @@ pub struct Limits {
     pub connections_of_client_max: u32,
 }
 
-/// What a connection is waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The first byte on a new connection.
-    Fresh,
-    /// The rest of a TLS handshake.
-    Handshake,
-    /// The rest of a request head.
-    Head,
-    /// The next request.
-    Idle,
-    /// The peer to take bytes.
-    Send,
-    /// The time at which more may be sent.
-    Paced,
-    /// The disk.
-    Disk,
-    /// The peer to stop sending.
-    Linger,
-}
-
-impl Phase {
-    fn state(self) -> State {
-        match self {
-            Phase::Fresh => State::Fresh,
-            Phase::Handshake => State::Handshake,
-            Phase::Head => State::Head,
-            Phase::Idle => State::Idle,
-            Phase::Send | Phase::Paced => State::Send,
-            Phase::Disk => State::Disk,
-            Phase::Linger => State::Linger,
-        }
-    }
-}
-
 /// Between two looks at answers that somebody waits for.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -117,6 +83,8 @@ pub struct Roster {
     aborted: Cell<bool>,
     pub(super) watches: RefCell<Slab<Rc<Watch>>>,
     pub(super) shedding: Shedding,
+    /// Transfers of HTTP/2.
+    streams: Rc<Streams>,
     /// Held once more by each connection that lingers after it was turned away.
     pub(super) lingering: Rc<()>,
 }
@@ -131,6 +99,7 @@ impl Roster {
             aborted: Cell::new(false),
             watches: RefCell::default(),
             shedding: Shedding::default(),
+            streams: Rc::default(),
             lingering: Rc::default(),
         })
     }
@@ -194,7 +163,7 @@ impl Roster {
     /// Publishes the open transfers, for whoever looks in; called once a second.
     pub fn show(&self) {
         let watches = self.watches.borrow();
-        shown::publish(watches.iter().map(|(_, watch)| (&watch.shown, watch.sent_bytes.get())));
+        shown::publish(watches.iter().map(|(_, watch)| (&watch.shown, watch.sent_bytes.get())), &self.streams);
     }
 
     /// Ends the idle waits, now and from here on. A new connection is given a moment more, for
@@ -356,6 +325,11 @@ impl Place {
     /// Shows a transfer to whoever looks in, or that there is none any more; gives the one before.
     pub(super) fn show(&self, shown: Option<Box<Shown>>) -> Option<Box<Shown>> {
         self.watch.shown.replace(shown)
+    }
+
+    /// Shows the transfer of a stream to whoever looks in, as long as what this gives is there.
+    pub(super) fn show_stream(&self, shown: Shown) -> Listed {
+        Listed::new(&self.roster.streams, shown)
     }
 
     /// When the first bytes of the request came in that is answered now. One that came together with it, which is the next,

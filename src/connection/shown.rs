@@ -1,13 +1,17 @@
 //! Transfers that are shown to whoever looks in.
 //!
+//! A connection of HTTP/1.1 has one at a time, and keeps it; those of HTTP/2 are [`Listed`], each for itself.
+//!
 //! Invariant: nothing of this is there while nobody may look in.
 
 use crate::http::request::RequestHead;
 use crate::http::status::Status;
 use crate::observe::exchanged::Summary;
 use crate::observe::live::{self, Asked, Transfer};
-use std::cell::Cell;
+use slab::Slab;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// A transfer under way, as its connection knows it.
@@ -16,7 +20,7 @@ pub(super) struct Shown {
     client: Option<IpAddr>,
     status: Status,
     promised_bytes: u64,
-    /// What the connection had sent before it.
+    /// What the connection had sent before it; of a stream, nothing.
     sent_before_bytes: u64,
     begun: Instant,
     /// What the connection had sent when it was last published, and when that was.
@@ -31,10 +35,10 @@ const PUBLISHED_MAX: usize = 32;
 
 impl Shown {
     /// The transfer of an answer whose request began then, on a connection that has sent `sent_before_bytes`.
-    pub(super) fn new(head: &RequestHead<'_>, summary: &Summary, begun: Instant, sent_before_bytes: u64) -> Box<Shown> {
+    pub(super) fn new(head: &RequestHead<'_>, summary: &Summary, begun: Instant, sent_before_bytes: u64) -> Shown {
         let path = live::path_of(head.target);
         let end = (0..=path.len().min(PATH_BYTES_MAX)).rev().find(|end| path.is_char_boundary(*end));
-        Box::new(Shown {
+        Shown {
             path: Box::from(&path[..end.unwrap_or(0)]),
             client: summary.client,
             status: summary.status,
@@ -42,7 +46,7 @@ impl Shown {
             sent_before_bytes,
             begun,
             last: Cell::new((sent_before_bytes, Instant::now())),
-        })
+        }
     }
 
     /// What was asked for.
@@ -69,24 +73,82 @@ impl Shown {
     }
 }
 
-/// Publishes those of a core's connections, each with the bytes that its connection has sent.
-pub(super) fn publish<'a>(connections: impl Iterator<Item = (&'a Cell<Option<Box<Shown>>>, u64)>) {
-    let mut transfers: Vec<(u64, Transfer)> = Vec::with_capacity(PUBLISHED_MAX);
-    let mut count = 0;
+/// The transfers of a core's streams.
+#[derive(Default)]
+pub(super) struct Streams {
+    listed: RefCell<Slab<Rc<Stream>>>,
+}
+
+struct Stream {
+    shown: Shown,
+    sent_bytes: Cell<u64>,
+}
+
+/// The transfer of a stream, which is among those of its core as long as this is there.
+pub(super) struct Listed {
+    streams: Rc<Streams>,
+    key: usize,
+    stream: Rc<Stream>,
+}
+
+impl Listed {
+    /// Puts it among these.
+    pub(super) fn new(streams: &Rc<Streams>, shown: Shown) -> Listed {
+        let stream = Rc::new(Stream { shown, sent_bytes: Cell::new(0) });
+        let key = streams.listed.borrow_mut().insert(stream.clone());
+        Listed { streams: streams.clone(), key, stream }
+    }
+
+    /// So much of it was sent so far, the head included.
+    pub(super) fn note_sent(&self, bytes: u64) {
+        self.stream.sent_bytes.set(bytes);
+    }
+
+    /// What was asked for.
+    pub(super) fn asked(&self) -> Asked<'_> {
+        self.stream.shown.asked()
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.streams.listed.borrow_mut().remove(self.key);
+    }
+}
+
+/// Publishes those of a core's connections, each with the bytes that its connection has sent, and those of its streams.
+pub(super) fn publish<'a>(connections: impl Iterator<Item = (&'a Cell<Option<Box<Shown>>>, u64)>, streams: &Streams) {
+    let mut published = Published::default();
     for (cell, sent_bytes) in connections {
         let Some(shown) = cell.take() else { continue };
-        count += 1;
+        published.add(&shown, sent_bytes);
+        cell.set(Some(shown));
+    }
+    for (_, stream) in streams.listed.borrow().iter() {
+        published.add(&stream.shown, stream.sent_bytes.get());
+    }
+    live::publish(published.transfers.into_iter().map(|(_, transfer)| transfer).collect(), published.count);
+}
+
+/// Those that have most left, and how many there are.
+#[derive(Default)]
+struct Published {
+    transfers: Vec<(u64, Transfer)>,
+    count: usize,
+}
+
+impl Published {
+    fn add(&mut self, shown: &Shown, sent_bytes: u64) {
+        self.count += 1;
         let left_bytes = shown.left_bytes(sent_bytes);
-        if transfers.len() < PUBLISHED_MAX {
-            transfers.push((left_bytes, shown.transfer(sent_bytes)));
-        } else if let Some(least) = transfers.iter_mut().min_by_key(|(left, _)| *left) {
+        if self.transfers.len() < PUBLISHED_MAX {
+            self.transfers.push((left_bytes, shown.transfer(sent_bytes)));
+        } else if let Some(least) = self.transfers.iter_mut().min_by_key(|(left, _)| *left) {
             if left_bytes > least.0 {
                 *least = (left_bytes, shown.transfer(sent_bytes));
             }
         }
-        cell.set(Some(shown));
     }
-    live::publish(transfers.into_iter().map(|(_, transfer)| transfer).collect(), count);
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use super::close::Close;
 use super::outbox::Outbox;
-use super::roster::{Phase, Place};
+use super::phase::Phase;
+use super::roster::Place;
 use crate::shard::{ReadAheadPermit, Shard};
 use crate::socket::Stream;
 use crate::storage::file::{OpenFile, ReadFault, SpanBytes};

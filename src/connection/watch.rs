@@ -4,7 +4,8 @@
 //!
 //! Invariant: what was counted for the whole process is taken back once, by [`Watch::release`].
 
-use super::roster::Phase;
+use super::phase::Phase;
+
 use super::shown::Shown;
 use crate::defence::client::Client;
 use crate::defence::connections;

@@ -7,8 +7,10 @@
 use super::client::{Client, Method, Response};
 use super::{HANG, Server};
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::SendRequest;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -70,6 +72,19 @@ impl Http2Client {
             requests
         });
         Http2Client { runtime, requests }
+    }
+
+    /// Asks for `target`, and reads nothing of the content.
+    pub(crate) fn begin(&mut self, target: &str) -> RecvStream {
+        let Http2Client { runtime, requests } = self;
+        let (response, _) = requests.send_request(request(Method::Get, target, ""), true).expect("it may ask");
+        let head = runtime.block_on(async { timeout(HANG, response).await.expect("the answer comes") });
+        head.expect("an answer").into_body()
+    }
+
+    /// Sends and takes what there is; nothing else does while no answer is waited for.
+    pub(crate) fn go_on(&mut self) {
+        self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
     }
 }
 

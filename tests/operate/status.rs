@@ -3,6 +3,7 @@
 //! Invariant: what a client sends is shown as a text and never as anything else.
 
 use super::metrics::watched;
+use crate::harness::http2::Http2Client;
 use crate::harness::server::{PROGRAM, Setup};
 use crate::harness::{Client, Method, Site, eventually, skipped};
 use serde_json::Value;
@@ -66,6 +67,38 @@ fn it_tells_what_goes_on() {
     }
     assert_eq!(downloading.answer(Method::Get).status, 200);
     eventually("the end of the transfer", || json(&socket)["transfers_count"] == 0);
+}
+
+#[test]
+fn it_tells_of_each_stream_of_a_connection() {
+    let site = Site::new();
+    site.pattern("first.bin", 1 << 20);
+    site.pattern("second.bin", 1 << 20);
+    let (server, socket) = watched(&site, Setup::root(&site.root()).set("h2c", true));
+    let mut client = Http2Client::connect(server.address());
+    let first = client.begin("/first.bin");
+    let second = client.begin("/second.bin");
+    // Its first window, of the connection and of the stream, is all that the client has opened.
+    eventually("both", || {
+        let status = json(&socket);
+        let mut told: Vec<_> = (0..2)
+            .map(|at| &status["transfers"][at])
+            .map(|one| (one["path"].as_str(), one["sent_bytes"].as_u64() > Some(65_000)))
+            .collect();
+        told.sort();
+        status["transfers_count"] == 2 && told == [(Some("/first.bin"), true), (Some("/second.bin"), false)]
+    });
+    drop(first);
+    eventually("the one that is left", || {
+        client.go_on();
+        let status = json(&socket);
+        status["transfers_count"] == 1 && status["transfers"][0]["path"] == "/second.bin"
+    });
+    drop(second);
+    eventually("the end of both", || {
+        client.go_on();
+        json(&socket)["transfers_count"] == 0
+    });
 }
 
 #[test]

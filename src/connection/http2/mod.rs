@@ -14,7 +14,8 @@ mod wait;
 
 use super::close::{self, Close};
 use super::inbox::Inbox;
-use super::roster::{Interrupt, Phase, Place};
+use super::phase::Phase;
+use super::roster::{Interrupt, Place};
 use crate::http2::hpack::Encoder;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;

@@ -9,8 +9,9 @@ use super::telling::{self, Endings, Times};
 use crate::connection::close::Close;
 use crate::connection::inbox::{Fill, Inbox};
 use crate::connection::outbox;
-use crate::connection::roster::{Phase, Place};
-use crate::connection::shown::Shown;
+use crate::connection::phase::Phase;
+use crate::connection::roster::Place;
+use crate::connection::shown::{Listed, Shown};
 use crate::counters;
 use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
 use crate::http2::connection::INPUT_BYTES_MAX;
@@ -69,7 +70,7 @@ pub(super) struct Sending {
     pub(super) body: Body,
     unfinished: Option<Unfinished>,
     /// What was asked for, where somebody may look in.
-    shown: Option<Box<Shown>>,
+    shown: Option<Listed>,
     /// Bytes of head and content that were put into the buffer.
     put_bytes: u64,
     /// Whether some of it can be put now.
@@ -340,7 +341,7 @@ impl<'c> Talk<'c> {
         let put_bytes = u64::from(answer.summary.head_bytes);
         let content = std::mem::replace(&mut answer.content, Outgoing::Nothing);
         let shown = head.filter(|_| live::is_watched());
-        let shown = shown.map(|head| Shown::new(&head, &answer.summary, begun, self.place.sent_bytes()));
+        let shown = shown.map(|head| self.place.show_stream(Shown::new(&head, &answer.summary, begun, 0)));
         let sending = Sending { body: Body::new(content), unfinished, shown, put_bytes, is_ready: false };
         if self.sending.len() <= key {
             self.sending.resize_with(key + 1, || None);
@@ -398,6 +399,9 @@ impl<'c> Talk<'c> {
             let is_end = sending.body.left() == count as u64;
             self.core.send_content(key, count, is_end, &mut self.out);
             sending.put_bytes += count as u64;
+            if let Some(shown) = &sending.shown {
+                shown.note_sent(sending.put_bytes);
+            }
             has_progress = true;
             let end = self.out.len() + count;
             if sending.body.copy(count, &mut self.out).is_err() {
@@ -421,6 +425,8 @@ impl<'c> Talk<'c> {
         if let Some(unfinished) = sending.unfinished {
             let at = self.taken + self.backlog() as u64;
             self.endings.put(unfinished, sending.shown, sending.put_bytes, at);
+            // All of it may have gone before the client broke it off, and nothing more may follow.
+            self.endings.taken(self.taken);
         }
     }
 }
@@ -433,7 +439,7 @@ impl Drop for Talk<'_> {
                 self.sending[key].take().map(|sending| *sending)
             {
                 let unsent = self.backlog() as u64;
-                telling::end(unfinished, shown.as_deref(), put_bytes.saturating_sub(unsent));
+                telling::end(unfinished, shown.as_ref(), put_bytes.saturating_sub(unsent));
             }
         }
         self.shard.buffers.give_outbound(std::mem::take(&mut self.out));

@@ -3,7 +3,7 @@
 //! Invariant: an exchange has ended when the socket has taken its last byte, and not when that was put into a buffer.
 
 use crate::connection::roster::Place;
-use crate::connection::shown::Shown;
+use crate::connection::shown::Listed;
 use crate::exchange::Answer;
 use crate::http::request::RequestHead;
 use crate::observe::exchanged::{self, Told, Unfinished};
@@ -56,7 +56,7 @@ pub(super) struct Endings {
 struct Ending {
     unfinished: Unfinished,
     /// What was asked for, where somebody may look in.
-    shown: Option<Box<Shown>>,
+    shown: Option<Listed>,
     /// Bytes of head and content that were put into the buffer.
     sent_bytes: u64,
     /// Bytes that the socket has taken of the connection when the last of them is gone.
@@ -65,7 +65,7 @@ struct Ending {
 
 impl Endings {
     /// All of an exchange was put into the buffer, of which the socket has taken all when it has taken the connection's first `at` bytes.
-    pub(super) fn put(&mut self, unfinished: Unfinished, shown: Option<Box<Shown>>, sent_bytes: u64, at: u64) {
+    pub(super) fn put(&mut self, unfinished: Unfinished, shown: Option<Listed>, sent_bytes: u64, at: u64) {
         self.waiting.push_back(Ending { unfinished, shown, sent_bytes, at });
     }
 
@@ -73,7 +73,7 @@ impl Endings {
     pub(super) fn taken(&mut self, bytes: u64) {
         while self.waiting.front().is_some_and(|ending| ending.at <= bytes) {
             if let Some(ending) = self.waiting.pop_front() {
-                end(ending.unfinished, ending.shown.as_deref(), ending.sent_bytes);
+                end(ending.unfinished, ending.shown.as_ref(), ending.sent_bytes);
             }
         }
     }
@@ -82,13 +82,13 @@ impl Endings {
     pub(super) fn break_off(&mut self, bytes: u64) {
         for ending in self.waiting.drain(..) {
             let unsent = ending.at.saturating_sub(bytes);
-            end(ending.unfinished, ending.shown.as_deref(), ending.sent_bytes.saturating_sub(unsent));
+            end(ending.unfinished, ending.shown.as_ref(), ending.sent_bytes.saturating_sub(unsent));
         }
     }
 }
 
 /// Tells how an exchange ended of which so much was sent.
-pub(super) fn end(unfinished: Unfinished, shown: Option<&Shown>, sent_bytes: u64) {
-    live::ended(shown.map(Shown::asked), unfinished.begun().elapsed(), sent_bytes);
+pub(super) fn end(unfinished: Unfinished, shown: Option<&Listed>, sent_bytes: u64) {
+    live::ended(shown.map(Listed::asked), unfinished.begun().elapsed(), sent_bytes);
     unfinished.end(sent_bytes);
 }
