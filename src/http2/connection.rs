@@ -339,6 +339,8 @@ impl Connection {
     /// Begins a stream with the request that was assembled.
     fn begin(&mut self, id: u32, is_end: bool, priority: Priority, out: &mut Vec<u8>) -> Received {
         self.streams.last = id;
+        // A frame counts for more than the field, also where it came first (RFC 9218 §7.1).
+        let priority = self.streams.take_ahead(id).unwrap_or(priority);
         if matches!(self.going, Going::Settled(last) if id > last) {
             // The peer was told that it would not be answered.
             self.streams.remember(id, true);

@@ -43,8 +43,13 @@ impl Connection {
         if id % 2 == 0 {
             return Err(ConnectionError::protocol("PRIORITY_UPDATE of a stream that is not a client's"));
         }
-        if let Named::Open(key) = self.streams.find(id) {
-            self.streams.get_mut(key).priority = Priority::parse(value);
+        let priority = Priority::parse(value);
+        match self.streams.find(id) {
+            Named::Open(key) => self.streams.get_mut(key).priority = priority,
+            Named::Idle if !self.streams.put_ahead(id, priority, self.limits.streams_max as usize) => {
+                return Err(ConnectionError::protocol("PRIORITY_UPDATE of more streams than there may be"));
+            }
+            _ => {}
         }
         Ok(None)
     }

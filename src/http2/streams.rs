@@ -52,6 +52,8 @@ pub(super) struct Streams {
     pub(super) initial_window: i64,
     recent: [Ended; RECENT],
     recent_at: usize,
+    /// Priorities that came ahead of their requests.
+    ahead: Vec<(u32, Priority)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,6 +86,7 @@ impl Default for Streams {
             initial_window: WINDOW_BYTES,
             recent: [Ended::default(); RECENT],
             recent_at: 0,
+            ahead: Vec::new(),
         }
     }
 }
@@ -137,5 +140,26 @@ impl Streams {
     pub(super) fn remember(&mut self, id: u32, was_reset: bool) {
         self.recent[self.recent_at % RECENT] = Ended { id, was_reset };
         self.recent_at = (self.recent_at + 1) % RECENT;
+    }
+
+    /// Keeps the priority of a stream that is still to begin; gives whether there is room. Those that wait and those that are
+    /// open are at most `streams_max` (RFC 9218 §7.1).
+    pub(super) fn put_ahead(&mut self, id: u32, priority: Priority, streams_max: usize) -> bool {
+        if let Some(known) = self.ahead.iter_mut().find(|(other, _)| *other == id) {
+            known.1 = priority;
+            return true;
+        }
+        let has_room = self.open.len() + self.ahead.len() < streams_max;
+        if has_room {
+            self.ahead.push((id, priority));
+        }
+        has_room
+    }
+
+    /// The priority of a stream that begins, where it came ahead. Streams before this one can begin no more.
+    pub(super) fn take_ahead(&mut self, id: u32) -> Option<Priority> {
+        let own = self.ahead.iter().find(|(other, _)| *other == id).map(|(_, priority)| *priority);
+        self.ahead.retain(|(other, _)| *other > id);
+        own
     }
 }

@@ -201,19 +201,19 @@ fn a_stream_that_nobody_takes_from_is_ended() {
     assert!(!peer.connection.has_streams());
 }
 
-/// The streams that get the frames, in order; each has three frames to send.
-fn order(priorities: &[&str]) -> String {
+/// The streams that get the frames, in order; each has three frames to send. A priority comes behind its request, or ahead of it.
+fn order(priorities: &[&str], is_ahead: bool) -> String {
     let mut peer = Peer::new();
     peer.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0xff, 0, 0])).expect("a setting");
     peer.send(&frame(WINDOW_UPDATE, 0, 0, &0x00ff_0000u32.to_be_bytes())).expect("a window");
     for (at, priority) in (0..).zip(priorities) {
-        let id = 2 * at + 1;
-        let events = peer.send(&get(id)).expect("a request");
+        let id: u32 = 2 * at + 1;
+        let update = [&id.to_be_bytes()[..], priority.as_bytes()].concat();
+        let update = if priority.is_empty() { Vec::new() } else { frame(PRIORITY_UPDATE, 0, 0, &update) };
+        let (ahead, behind) = if is_ahead { (update, Vec::new()) } else { (Vec::new(), update) };
+        let events = peer.send(&[ahead, get(id)].concat()).expect("a request");
         peer.connection.send_head(events[0].1, b"\x88", false, &mut peer.out);
-        if !priority.is_empty() {
-            let update = [&id.to_be_bytes()[..], priority.as_bytes()].concat();
-            peer.send(&frame(PRIORITY_UPDATE, 0, 0, &update)).expect("a priority");
-        }
+        peer.send(&behind).expect("a priority");
     }
     let mut left = vec![3; priorities.len()];
     let mut order = String::new();
@@ -234,8 +234,26 @@ fn content_is_sent_by_the_priorities_of_the_client() {
         (&["u=3, i", "u=3, i", "u=0"], "cccababab"),
         (&["u=3, i", "u=3", "u=7"], "bbbaaaccc"),
     ] {
-        assert_eq!(order(priorities), expected, "{priorities:?}");
+        for is_ahead in [false, true] {
+            assert_eq!(order(priorities, is_ahead), expected, "{priorities:?}");
+        }
     }
+}
+
+/// RFC 9218 §7.1
+#[test]
+fn priorities_of_no_more_streams_than_may_be_open_are_kept() {
+    let update = |id: u32, value: &[u8]| frame(PRIORITY_UPDATE, 0, 0, &[&id.to_be_bytes()[..], value].concat());
+    let mut peer = Peer::new();
+    // Four streams may be open.
+    for id in [1, 3, 5, 7] {
+        peer.send(&update(id, b"u=7")).expect("there is room");
+        peer.send(&update(id, b"u=6")).expect("it is the same stream");
+    }
+    // The first can begin no more once the second has.
+    peer.send(&get(3)).expect("a request");
+    peer.send(&update(9, b"u=1")).expect("there is room again");
+    assert!(peer.send(&update(11, b"u=1")).is_err());
 }
 
 /// A download of many megabytes once kept everything waiting that was asked for behind it.

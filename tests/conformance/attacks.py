@@ -114,9 +114,9 @@ def _(peer):
     flooded(peer, lambda n: b"".join(frame(PRIORITY, 0, stream, b"\0\0\0\0\1") for stream in numbers(n, 1000)), 300)
 
 
-@on_connection("9218 7.1", "a flood of PRIORITY_UPDATE for streams that are not there")
+@on_connection("9218 7.1", "a flood of PRIORITY_UPDATE for a stream that is not there")
 def _(peer):
-    flooded(peer, lambda n: b"".join(frame(PRIORITY_UPDATE, 0, 0, stream.to_bytes(4, "big") + b"u=1") for stream in numbers(n, 1000)), 300)
+    flooded(peer, lambda n: frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0\1u=1") * 1000, 300)
 
 
 @on_connection("CVE-2019-9511", "a flood of WINDOW_UPDATE by 1")

@@ -80,12 +80,20 @@ def _(peer):
         raise Wrong(f"bytes by stream: {counts}")
 
 
-@on_connection("9218 7.1", "PRIORITY_UPDATE in front of its request breaks nothing")
+@on_connection("9218 7.1", "PRIORITY_UPDATE in front of its request is kept for it", **WIDE)
 def _(peer):
-    """It SHOULD be kept until the request comes; this server forgets it, for it would be memory without a request."""
-    peer.send(update(5, b"u=0"), update(WINDOW_MAX, b"u=0"))
-    peer.get(1)
-    peer.get(5)
+    exhausted(peer)
+    peer.send(update(9, b"u=7"), update(9, b"u=0"), update(WINDOW_MAX, b"u=0"))
+    peer.send(b"".join(headers(stream, request(FILE)) for stream in (5, 7, 9)))
+    counts = order(peer, [5, 7, 9], 50_000)
+    if counts != {5: 0, 7: 0, 9: 50_000}:
+        raise Wrong(f"bytes by stream: {counts}")
+
+
+@on_connection("9218 7.1", "PRIORITY_UPDATE for more streams than may be open is a connection error")
+def _(peer):
+    peer.send(b"".join(update(stream, b"u=0") for stream in range(1, 2 * 1000, 2)))
+    peer.connection_error("PROTOCOL_ERROR")
 
 
 for _title, _piece, _codes in [
