@@ -149,7 +149,7 @@ pub(super) fn plan(
         plan.numbers.push(number.ok_or_else(|| {
             Problem::new(
                 0..0,
-                "more certificates than can be told apart were named since the start; restart the server",
+                "more sorts of `min_version`, `client_ca` and `client_verify` were in force since the start than can be told apart; restart the server",
             )
         })?);
     }

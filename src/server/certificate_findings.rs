@@ -4,7 +4,7 @@
 //!
 //! Invariant: an error is what a start would be refused for, and nothing else.
 
-use super::certificates::{Broken, load, unix_seconds};
+use super::certificates::{load, unix_seconds};
 use super::doctor::{Finding, Level};
 use super::reach::{self, Account, Reach, Want};
 use super::reader;
@@ -38,7 +38,7 @@ fn say(level: Level, path: &Path, what: &str) -> Finding {
 fn of_table(table: &Options, offers_http2: bool, account: Option<&Account>, findings: &mut Vec<Finding>) {
     let facts = match load(table, offers_http2, None) {
         Ok(loaded) => loaded.facts,
-        Err(Broken { why }) => {
+        Err(why) => {
             findings.push(Finding::new(Level::Error, TOPIC, &why));
             return;
         }
@@ -92,6 +92,7 @@ fn readers(key: &Path, account: Option<&Account>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::Clients;
     use crate::tls::self_signed::self_signed;
     use std::fs::{Permissions, set_permissions, write};
     use std::os::unix::fs::PermissionsExt;
@@ -116,6 +117,11 @@ mod tests {
         let open = found(0o644, &table);
         let other = found(0o600, &Options { names: vec!["example.com".to_owned()], ..table.clone() });
         let gone = found(0o600, &Options { certificate: directory.join("none.crt"), ..table.clone() });
+        let authorities = directory.join("authorities.crt");
+        write(&authorities, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+            .expect("a file of the test");
+        let clients = Some(Clients { authorities, is_required: true });
+        let strangers = found(0o600, &Options { clients, ..table.clone() });
         let plan = Plan { tables: vec![table], numbers: vec![0], listeners: vec![None], offers_http2: true };
         let unused = examine(&plan, None);
         std::fs::remove_dir_all(&directory).expect("it is ours");
@@ -123,6 +129,8 @@ mod tests {
         assert!(matches!(&open[..], [_, (Level::Warning, what)] if what.contains("chmod o-rwx")), "{open:?}");
         assert!(matches!(&other[..], [(Level::Warning, what)] if what.contains("not for example.com")), "{other:?}");
         assert!(matches!(&gone[..], [(Level::Error, what)] if what.contains("none.crt: no such file")), "{gone:?}");
+        let is_of_authorities = |what: &str| what.contains("authorities.crt: a certificate in it cannot be used");
+        assert!(matches!(&strangers[..], [(Level::Error, what)] if is_of_authorities(what)), "{strangers:?}");
         assert!(unused.iter().any(|finding| finding.what.contains("no address shows it")), "{unused:?}");
     }
 }

@@ -9,6 +9,7 @@ use super::reader::{self, Reader};
 use super::{StartError, privileges};
 use crate::tls::facts::Facts;
 use crate::tls::pair::{self, BadPair, Pair};
+use crate::tls::terms::BadOffer;
 use crate::tls::{Listener, Names, Offer, Options, Plan, Terms, terms};
 use rustix::fs::Stat;
 use std::fs::File;
@@ -63,7 +64,7 @@ impl Certificates {
         let mut shown = Vec::with_capacity(plan.tables.len());
         for table in &plan.tables {
             let Loaded { offer, facts, stamps } =
-                load(table, plan.offers_http2, reader.as_deref()).map_err(|Broken { why, .. }| StartError(why))?;
+                load(table, plan.offers_http2, reader.as_deref()).map_err(StartError)?;
             shown.push(Shown { offer, facts, read_from: stamps, broken: None });
         }
         let offers = offers(plan, &shown);
@@ -139,17 +140,17 @@ impl Certificates {
                 *shown = Shown { offer, facts, read_from: stamps, broken: None };
                 let facts = &shown.facts;
                 let days = facts.days_left(unix_seconds());
-                tracing::info!("{}: the certificate was renewed, and ends in {days} days", table.certificate.display());
+                tracing::info!("{}: read anew; the certificate ends in {days} days", table.certificate.display());
                 self.warn_of(number);
                 true
             }
-            Err(Broken { why, .. }) => {
+            Err(why) => {
                 // The files are written one by one: what is broken now may be whole a moment later.
-                let is_settled = matches!(&shown.broken, Some((broken, _)) if *broken == stamps);
-                if is_settled && !was_told {
+                let is_same_as_before = matches!(&shown.broken, Some((broken, _)) if *broken == stamps);
+                if is_same_as_before && !was_told {
                     tracing::error!("the certificate that was read before is shown on: {why}");
                 }
-                shown.broken = Some((stamps, is_settled));
+                shown.broken = Some((stamps, is_same_as_before));
                 false
             }
         }
@@ -177,15 +178,9 @@ pub(super) struct Loaded {
     stamps: Stamps,
 }
 
-/// Why a table stands for nothing.
-pub(super) struct Broken {
-    /// One line: the file, the cause, the remedy.
-    pub(super) why: String,
-}
-
-/// Reads the files of one table.
-pub(super) fn load(table: &Options, offers_http2: bool, reader: Option<&Reader>) -> Result<Loaded, Broken> {
-    let say = |path: &Path, what: &str| Broken { why: format!("{}: {what}", path.display()) };
+/// Reads the files of one table. The error is one line: the file, the cause, the remedy.
+pub(super) fn load(table: &Options, offers_http2: bool, reader: Option<&Reader>) -> Result<Loaded, String> {
+    let say = |path: &Path, what: &str| format!("{}: {what}", path.display());
     // Looked at before they are read: what changes meanwhile is read once more.
     let stamps = Stamps::of(table, reader);
     let certificate = contents(&table.certificate, reader)?;
@@ -196,15 +191,18 @@ pub(super) fn load(table: &Options, offers_http2: bool, reader: Option<&Reader>)
     })?;
     drop(key);
     let facts = Facts::of(&pair).map_err(|what| say(&table.certificate, &what))?;
+    let authorities_file = table.clients.as_ref().map_or(Path::new(""), |clients| &clients.authorities);
     let authorities = match &table.clients {
-        Some(clients) => {
-            let text = contents(&clients.authorities, reader)?;
-            pair::certificates(&text).map_err(|what| say(&clients.authorities, &what))?
+        Some(_) => {
+            let text = contents(authorities_file, reader)?;
+            pair::certificates(&text).map_err(|what| say(authorities_file, &what))?
         }
         None => Vec::new(),
     };
-    let offer =
-        terms::offer(table, &pair, &authorities, offers_http2).map_err(|what| say(&table.certificate, &what))?;
+    let offer = terms::offer(table, &pair, &authorities, offers_http2).map_err(|bad| match bad {
+        BadOffer::Authorities(what) => say(authorities_file, &what),
+        BadOffer::Certificate(what) => say(&table.certificate, &what),
+    })?;
     Ok(Loaded { offer, facts, stamps })
 }
 
@@ -241,7 +239,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const READ_BYTES: usize = 64 * 1024;
 
 /// Reads a file; what it was is overwritten when it is let go.
-fn contents(path: &Path, reader: Option<&Reader>) -> Result<Zeroizing<Vec<u8>>, Broken> {
+fn contents(path: &Path, reader: Option<&Reader>) -> Result<Zeroizing<Vec<u8>>, String> {
     let read = || {
         let file = open(path, reader)?;
         // As long as it is, so that no copy of a key is left behind where the buffer grew.
@@ -250,7 +248,7 @@ fn contents(path: &Path, reader: Option<&Reader>) -> Result<Zeroizing<Vec<u8>>, 
         file.take(FILE_BYTES_MAX).read_to_end(&mut text)?;
         Ok(text)
     };
-    read().map_err(|error: std::io::Error| Broken { why: format!("{}: {}", path.display(), unread(&error)) })
+    read().map_err(|error: std::io::Error| format!("{}: {}", path.display(), unread(&error)))
 }
 
 /// Opens a file, or has it opened.
@@ -268,14 +266,14 @@ fn open(path: &Path, reader: Option<&Reader>) -> std::io::Result<File> {
 fn unread(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => {
-            "no such file; name the one that has it, or make one with `otus-httpd self-signed NAME`".to_owned()
+            "no such file; name the one that has it (for trials, `otus-httpd self-signed NAME` makes a certificate and its key)".to_owned()
         }
         ErrorKind::IsADirectory => "a directory; name the file in it".to_owned(),
         ErrorKind::PermissionDenied => {
             let user = privileges::whoami();
             format!(
-                "permission denied to the user {user}; let its group read it (`chgrp`, `chmod 0640`), or have it copied there where it \
-                 is renewed: see docs/https.md"
+                "permission denied to the user {user}; let its group read it (`chgrp`, `chmod 0640`), have it copied where it is \
+                 renewed (docs/https.md), or restart the server, where root starts it"
             )
         }
         _ => format!("cannot be read: {error}"),

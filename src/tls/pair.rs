@@ -106,5 +106,5 @@ fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
 
 /// What the library says of a certificate.
 pub(super) fn told(error: &Error) -> String {
-    format!("the certificate cannot be used: {error}; fetch or make it anew")
+    format!("a certificate in it cannot be used: {error}; fetch or make it anew")
 }

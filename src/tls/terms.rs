@@ -9,6 +9,7 @@ use super::pair::{self, Pair};
 use super::{Offer, Options};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
@@ -132,26 +133,31 @@ static TICKETER: LazyLock<Option<Arc<dyn ProducesTickets>>> = LazyLock::new(|| a
 /// By which protocols a connection may go on (RFC 7301), best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// What the table `options` stands for, with the files that it names; the error names no file.
+/// Of which file something is wrong, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadOffer {
+    /// That of the authorities of clients.
+    Authorities(String),
+    /// That of the certificate.
+    Certificate(String),
+}
+
+/// What the table `options` stands for, with what is in the files that it names.
 pub fn offer(
     options: &Options,
     pair: &Pair,
     authorities: &[CertificateDer<'static>],
     offers_http2: bool,
-) -> Result<Offer, String> {
+) -> Result<Offer, BadOffer> {
     let versions: &[&SupportedProtocolVersion] = if options.only_1_3 { &[&TLS13] } else { &[&TLS13, &TLS12] };
     let builder = ServerConfig::builder_with_provider(PROVIDER.clone()).with_protocol_versions(versions);
-    let builder = builder.map_err(|error| format!("the cryptography has no such version: {error}"))?;
+    let builder =
+        builder.map_err(|error| BadOffer::Certificate(format!("the cryptography has no such version: {error}")))?;
     let builder = match &options.clients {
         None => builder.with_no_client_auth(),
         Some(clients) => {
-            let mut roots = RootCertStore::empty();
-            for authority in authorities {
-                roots.add(authority.clone()).map_err(|error| pair::told(&error))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone());
-            let verifier = if clients.is_required { verifier } else { verifier.allow_unauthenticated() };
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
+            let verifier = verifier(authorities, clients.is_required).map_err(BadOffer::Authorities)?;
+            builder.with_client_cert_verifier(verifier)
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair.certified())));
@@ -166,6 +172,17 @@ pub fn offer(
         _ => config.send_tls13_tickets = 0,
     }
     Ok(Arc::new(config))
+}
+
+/// What clients' certificates are held against.
+fn verifier(authorities: &[CertificateDer<'static>], is_required: bool) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority.clone()).map_err(|error| pair::told(&error))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone());
+    let verifier = if is_required { verifier } else { verifier.allow_unauthenticated() };
+    verifier.build().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
