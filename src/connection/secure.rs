@@ -115,7 +115,7 @@ async fn attempt(
             return Err(refuse(stream, shard, place, &broken).await);
         }
     }
-    if let Some(facts) = stream.session().and_then(Session::settle_facts) {
+    if let Some(facts) = stream.session().and_then(Session::finish_handshake) {
         let kind = match (facts.version, facts.is_resumed) {
             (Version::Tls12, false) => HandshakeKind::Full12,
             (Version::Tls12, true) => HandshakeKind::Resumed12,

@@ -9,7 +9,7 @@ use super::control::depends_on_another;
 use super::error::{ConnectionError, ErrorCode};
 use super::flood::{Flood, Nuisance};
 use super::frame::{self, FrameHead, HEAD_BYTES, Kind, PAYLOAD_BYTES_MAX, PREFACE, WINDOW_BYTES};
-use super::hpack::{Decoder, ENTRY_OVERHEAD_BYTES};
+use super::hpack::{Decoder, ENTRY_OVERHEAD_BYTES, TABLE_BYTES_DEFAULT};
 use super::priority::Priority;
 use super::request::{Assembled, Assembler, Bad, is_trailer};
 use super::streams::{Named, Stream, StreamKey, Streams};
@@ -128,7 +128,7 @@ impl Connection {
             limits,
             preface: 0,
             has_settings: false,
-            decoder: Decoder::new(TABLE_BYTES),
+            decoder: Decoder::new(TABLE_BYTES_DEFAULT),
             assembler: Assembler::new(&limits.head),
             block: Vec::new(),
             continued: None,
@@ -333,7 +333,7 @@ impl Connection {
 
     /// A field block that nothing comes of has cost something all the same.
     fn pass_over(&mut self) -> Received {
-        self.flood.count(Nuisance::Unknown, self.now).map(|()| None)
+        self.flood.count(Nuisance::IgnoredBlock, self.now).map(|()| None)
     }
 
     /// Begins a stream with the request that was assembled.
@@ -352,21 +352,8 @@ impl Connection {
             self.streams.remember(id, true);
             return Ok(None);
         }
-        let stream = Stream {
-            id,
-            is_receiving: !is_end,
-            content_left: None,
-            receive_window: WINDOW_BYTES,
-            send_window: self.streams.initial_window,
-            priority,
-            turn: self.turn,
-            sent_bytes: 0,
-            is_answered: false,
-            unmoved_bytes: 0,
-            is_sending: false,
-            moved: self.now,
-            request: None,
-        };
+        let window = self.streams.initial_window;
+        let stream = Stream::new(id, !is_end, priority, window, self.turn, self.now);
         let key = self.streams.enter(stream);
         match self.assembler.finish(!is_end) {
             Err(Bad::Malformed(_)) => self.break_off(key, ErrorCode::ProtocolError, out),
@@ -401,16 +388,7 @@ impl Connection {
         if content == 0 && !is_end {
             self.flood.count(Nuisance::EmptyData, self.now)?;
         }
-        self.receive_window -= head.length as i64;
-        if self.receive_window < 0 {
-            return Err(ConnectionError::new(ErrorCode::FlowControlError, "more content than the window allows"));
-        }
-        // Thrown away at once, and so there is room for as much again.
-        if self.receive_window < WINDOW_BYTES / 2 {
-            let increment = u32::try_from(WINDOW_BYTES - self.receive_window).expect("it is below the window");
-            frame::write_window_update(0, increment, out);
-            self.receive_window = WINDOW_BYTES;
-        }
+        self.take_from_window(head.length, out)?;
         let key = match self.streams.find(head.stream) {
             Named::Open(key) => key,
             Named::Idle => return Err(ConnectionError::protocol("DATA on a stream that was not begun")),
@@ -445,6 +423,21 @@ impl Connection {
         Ok(request.map(|request| Event::Request(key, request)))
     }
 
+    /// Counts bytes against the window of the connection, and opens it again.
+    fn take_from_window(&mut self, length: usize, out: &mut Vec<u8>) -> Result<(), ConnectionError> {
+        self.receive_window -= length as i64;
+        if self.receive_window < 0 {
+            return Err(ConnectionError::new(ErrorCode::FlowControlError, "more content than the window allows"));
+        }
+        // Thrown away at once, and so there is room for as much again.
+        if self.receive_window < WINDOW_BYTES / 2 {
+            let increment = u32::try_from(WINDOW_BYTES - self.receive_window).expect("it is below the window");
+            frame::write_window_update(0, increment, out);
+            self.receive_window = WINDOW_BYTES;
+        }
+        Ok(())
+    }
+
     /// The content of a request has ended: it can be answered, unless that was done before.
     fn end_content(&mut self, key: StreamKey) -> Option<Event> {
         let stream = self.streams.get_mut(key);
@@ -463,9 +456,6 @@ impl Connection {
         Ok(Some(Event::Ended(key)))
     }
 }
-
-/// The size of the decoder's table, which need not be agreed upon.
-const TABLE_BYTES: usize = 4096;
 
 /// What [`Connection::receive`] may have to see at a time: a whole frame.
 pub const INPUT_BYTES_MAX: usize = HEAD_BYTES + PAYLOAD_BYTES_MAX;

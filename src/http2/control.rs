@@ -39,7 +39,7 @@ impl Connection {
         let Some((id, value)) = payload.split_first_chunk::<4>() else {
             return Err(ConnectionError::size("PRIORITY_UPDATE is too short"));
         };
-        let id = frame::number(id) & 0x7fff_ffff;
+        let id = frame::number_of_31_bits(id);
         if id % 2 == 0 {
             return Err(ConnectionError::protocol("PRIORITY_UPDATE of a stream that is not a client's"));
         }
@@ -173,7 +173,7 @@ impl Connection {
 
 /// RFC 7540 §5.3.1: a stream cannot depend on itself.
 pub(super) fn depends_on_another(stream: u32, dependency: &[u8; 5]) -> Result<(), ConnectionError> {
-    if frame::number(dependency) & 0x7fff_ffff == stream {
+    if frame::number_of_31_bits(dependency) == stream {
         return Err(ConnectionError::protocol("a stream that depends on itself"));
     }
     Ok(())

@@ -24,10 +24,12 @@ pub(super) enum Nuisance {
     Window,
     /// A frame of a kind that nobody knows.
     Unknown,
+    /// A field block on a stream that has ended, which is decoded all the same.
+    IgnoredBlock,
 }
 
 /// How many of each may come in a second.
-const LIMITS: [(Nuisance, u32, &str); 7] = [
+const LIMITS: [(Nuisance, u32, &str); 8] = [
     (Nuisance::Reset, 200, "too many streams were reset in a second"),
     (Nuisance::Ping, 20, "too many pings in a second"),
     (Nuisance::Settings, 20, "too many settings in a second"),
@@ -35,6 +37,7 @@ const LIMITS: [(Nuisance, u32, &str); 7] = [
     (Nuisance::Priority, 1000, "too many changes of priorities in a second"),
     (Nuisance::Window, 1000, "too many small window updates in a second"),
     (Nuisance::Unknown, 1000, "too many frames of unknown kinds in a second"),
+    (Nuisance::IgnoredBlock, 1000, "too many field blocks of streams that have ended in a second"),
 ];
 
 /// Bytes of answers that justify one more window update.

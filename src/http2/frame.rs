@@ -19,41 +19,43 @@ pub(super) const WINDOW_MAX: i64 = (1 << 31) - 1;
 /// Windows begin with this (RFC 9113 §6.9.2).
 pub(super) const WINDOW_BYTES: i64 = 65_535;
 
-/// What a frame is for.
+/// What a frame is for (RFC 9113 §6, RFC 9218 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum Kind {
-    Data,
-    Headers,
-    Priority,
-    ResetStream,
-    Settings,
-    PushPromise,
-    Ping,
-    GoAway,
-    WindowUpdate,
-    Continuation,
-    PriorityUpdate,
-    /// To be ignored (RFC 9113 §4.1).
-    Unknown,
+    Data = 0x0,
+    Headers = 0x1,
+    Priority = 0x2,
+    ResetStream = 0x3,
+    Settings = 0x4,
+    PushPromise = 0x5,
+    Ping = 0x6,
+    GoAway = 0x7,
+    WindowUpdate = 0x8,
+    Continuation = 0x9,
+    PriorityUpdate = 0x10,
+    /// To be ignored (RFC 9113 §4.1); the number is that of none.
+    Unknown = 0xff,
 }
 
 impl Kind {
+    /// All that mean something.
+    const KNOWN: [Kind; 11] = [
+        Kind::Data,
+        Kind::Headers,
+        Kind::Priority,
+        Kind::ResetStream,
+        Kind::Settings,
+        Kind::PushPromise,
+        Kind::Ping,
+        Kind::GoAway,
+        Kind::WindowUpdate,
+        Kind::Continuation,
+        Kind::PriorityUpdate,
+    ];
+
     fn from_byte(byte: u8) -> Kind {
-        match byte {
-            0x0 => Kind::Data,
-            0x1 => Kind::Headers,
-            0x2 => Kind::Priority,
-            0x3 => Kind::ResetStream,
-            0x4 => Kind::Settings,
-            0x5 => Kind::PushPromise,
-            0x6 => Kind::Ping,
-            0x7 => Kind::GoAway,
-            0x8 => Kind::WindowUpdate,
-            0x9 => Kind::Continuation,
-            // RFC 9218 §7.1
-            0x10 => Kind::PriorityUpdate,
-            _ => Kind::Unknown,
-        }
+        Kind::KNOWN.into_iter().find(|kind| *kind as u8 == byte).unwrap_or(Kind::Unknown)
     }
 }
 
@@ -80,8 +82,7 @@ impl FrameHead {
             length: usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]),
             kind: Kind::from_byte(head[3]),
             flags: head[4],
-            // The reserved bit is ignored.
-            stream: number(&head[5..]) & 0x7fff_ffff,
+            stream: number_of_31_bits(&head[5..]),
         })
     }
 
@@ -95,16 +96,23 @@ pub(super) fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(*bytes.first_chunk().expect("the caller has looked"))
 }
 
-fn write_head(length: usize, kind: u8, flags: u8, stream: u32, out: &mut Vec<u8>) {
+/// The 31 bits behind the first of `bytes`, which is reserved and to be ignored (RFC 9113 §4.1, §6.9).
+pub(super) fn number_of_31_bits(bytes: &[u8]) -> u32 {
+    number(bytes) & 0x7fff_ffff
+}
+
+fn write_head(length: usize, kind: Kind, flags: u8, stream: u32, out: &mut Vec<u8>) {
     debug_assert!(length <= PAYLOAD_BYTES_MAX);
     let length = u32::try_from(length).expect("it is below 2^14").to_be_bytes();
     let stream = stream.to_be_bytes();
-    out.extend_from_slice(&[length[1], length[2], length[3], kind, flags, stream[0], stream[1], stream[2], stream[3]]);
+    out.extend_from_slice(&[
+        length[1], length[2], length[3], kind as u8, flags, stream[0], stream[1], stream[2], stream[3],
+    ]);
 }
 
 /// The head of a DATA frame; `length` bytes of content follow.
 pub(super) fn write_data_head(stream: u32, length: usize, is_end: bool, out: &mut Vec<u8>) {
-    write_head(length, 0x0, if is_end { END_STREAM } else { 0 }, stream, out);
+    write_head(length, Kind::Data, if is_end { END_STREAM } else { 0 }, stream, out);
 }
 
 /// A field block as HEADERS and as many CONTINUATION frames as it takes.
@@ -112,11 +120,11 @@ pub(super) fn write_headers(stream: u32, block: &[u8], is_end: bool, out: &mut V
     let end_stream = if is_end { END_STREAM } else { 0 };
     let (first, mut rest) = block.split_at(block.len().min(PAYLOAD_BYTES_MAX));
     let end_headers = if rest.is_empty() { END_HEADERS } else { 0 };
-    write_head(first.len(), 0x1, end_stream | end_headers, stream, out);
+    write_head(first.len(), Kind::Headers, end_stream | end_headers, stream, out);
     out.extend_from_slice(first);
     while !rest.is_empty() {
         let (next, behind) = rest.split_at(rest.len().min(PAYLOAD_BYTES_MAX));
-        write_head(next.len(), 0x9, if behind.is_empty() { END_HEADERS } else { 0 }, stream, out);
+        write_head(next.len(), Kind::Continuation, if behind.is_empty() { END_HEADERS } else { 0 }, stream, out);
         out.extend_from_slice(next);
         rest = behind;
     }
@@ -124,13 +132,13 @@ pub(super) fn write_headers(stream: u32, block: &[u8], is_end: bool, out: &mut V
 
 /// RST_STREAM
 pub(super) fn write_reset(stream: u32, code: ErrorCode, out: &mut Vec<u8>) {
-    write_head(4, 0x3, 0, stream, out);
+    write_head(4, Kind::ResetStream, 0, stream, out);
     out.extend_from_slice(&(code as u32).to_be_bytes());
 }
 
 /// SETTINGS of these identifiers and values.
 pub(super) fn write_settings(settings: &[(u16, u32)], out: &mut Vec<u8>) {
-    write_head(6 * settings.len(), 0x4, 0, 0, out);
+    write_head(6 * settings.len(), Kind::Settings, 0, 0, out);
     for (identifier, value) in settings {
         out.extend_from_slice(&identifier.to_be_bytes());
         out.extend_from_slice(&value.to_be_bytes());
@@ -139,18 +147,18 @@ pub(super) fn write_settings(settings: &[(u16, u32)], out: &mut Vec<u8>) {
 
 /// The acknowledgement of the peer's SETTINGS.
 pub(super) fn write_settings_ack(out: &mut Vec<u8>) {
-    write_head(0, 0x4, ACK, 0, out);
+    write_head(0, Kind::Settings, ACK, 0, out);
 }
 
 /// PING, or the answer to one.
 pub(super) fn write_ping(is_ack: bool, opaque: &[u8; 8], out: &mut Vec<u8>) {
-    write_head(8, 0x6, if is_ack { ACK } else { 0 }, 0, out);
+    write_head(8, Kind::Ping, if is_ack { ACK } else { 0 }, 0, out);
     out.extend_from_slice(opaque);
 }
 
 /// GOAWAY; `words` are for whoever looks into the traffic.
 pub(super) fn write_go_away(last_stream: u32, code: ErrorCode, words: &str, out: &mut Vec<u8>) {
-    write_head(8 + words.len(), 0x7, 0, 0, out);
+    write_head(8 + words.len(), Kind::GoAway, 0, 0, out);
     out.extend_from_slice(&last_stream.to_be_bytes());
     out.extend_from_slice(&(code as u32).to_be_bytes());
     out.extend_from_slice(words.as_bytes());
@@ -158,7 +166,7 @@ pub(super) fn write_go_away(last_stream: u32, code: ErrorCode, words: &str, out:
 
 /// WINDOW_UPDATE
 pub(super) fn write_window_update(stream: u32, increment: u32, out: &mut Vec<u8>) {
-    write_head(4, 0x8, 0, stream, out);
+    write_head(4, Kind::WindowUpdate, 0, stream, out);
     out.extend_from_slice(&increment.to_be_bytes());
 }
 

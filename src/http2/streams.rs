@@ -1,6 +1,7 @@
 //! The streams of one connection that are open, and what is remembered of those that are not (RFC 9113 §5.1).
 //!
-//! Invariant: a stream is in the table from its request to the end of its answer, and its identifier in no other place meanwhile.
+//! Invariant: a stream is in the table from the head of its request until request and answer have both ended or one side resets it, and its
+//! identifier in no other place meanwhile.
 
 use super::frame::WINDOW_BYTES;
 use super::priority::Priority;
@@ -37,6 +38,34 @@ pub(super) struct Stream {
     pub(super) moved: u32,
     /// The request, while its content is waited for.
     pub(super) request: Option<Assembled>,
+}
+
+impl Stream {
+    /// One that begins, with the request still to be made of what has come.
+    pub(super) fn new(
+        id: u32,
+        is_receiving: bool,
+        priority: Priority,
+        send_window: i64,
+        turn: u64,
+        now: u32,
+    ) -> Stream {
+        Stream {
+            id,
+            is_receiving,
+            content_left: None,
+            receive_window: WINDOW_BYTES,
+            send_window,
+            priority,
+            turn,
+            sent_bytes: 0,
+            is_answered: false,
+            is_sending: false,
+            unmoved_bytes: 0,
+            moved: now,
+            request: None,
+        }
+    }
 }
 
 /// Streams that have ended and are still known.

@@ -1,10 +1,10 @@
 //! One connection's TLS, over a core without input and output of its own: records in and plain bytes out, and the other way round.
 //!
 //! Order: [`Opening`] reads a ClientHello and chooses the terms by it · [`Session::process`] goes on with the handshake until
-//! [`Session::settle_facts`] says what came of it · then [`Session::read`], [`Session::seal`] and [`Session::give_out`].
+//! [`Session::finish_handshake`] says what came of it · then [`Session::read`], [`Session::seal`] and [`Session::give_out`].
 //!
 //! Invariant: plain bytes that were sealed are owed until all of their records have left; until then nothing else is sealed. What is kept of
-//! them is bounded by [`STEP_BYTES_MAX`], and what came in by two records.
+//! them is bounded by [`STEP_BYTES_MAX`]; of what came in, 64 KiB are while the handshake goes on, and two records behind it.
 
 use super::Terms;
 use rustls::server::Acceptor;
@@ -86,6 +86,13 @@ impl Broken {
     }
 }
 
+impl From<std::io::Error> for Broken {
+    /// Of records that the library does not take in.
+    fn from(error: std::io::Error) -> Broken {
+        Broken { fault: Fault::Protocol, what: error.to_string(), alert: Vec::new() }
+    }
+}
+
 /// A connection whose ClientHello has not come whole.
 #[derive(Default)]
 pub struct Opening {
@@ -98,11 +105,7 @@ impl Opening {
     pub fn take_in(&mut self, mut bytes: &[u8], terms: &Terms) -> Result<Option<Box<Session>>, Broken> {
         loop {
             // What does not fit is no ClientHello of a client that means well.
-            let read = self.acceptor.read_tls(&mut bytes).map_err(|error| Broken {
-                fault: Fault::Protocol,
-                what: error.to_string(),
-                alert: Vec::new(),
-            })?;
+            let read = self.acceptor.read_tls(&mut bytes)?;
             let accepted = match self.acceptor.accept() {
                 Ok(Some(accepted)) => accepted,
                 Ok(None) if read == 0 || bytes.is_empty() => return Ok(None),
@@ -118,11 +121,7 @@ impl Opening {
             let mut session = Box::new(Session::new(connection, server_name, number));
             // What came behind the ClientHello, which nobody sends who knows no keys yet; but it may be cut anywhere.
             while !bytes.is_empty() {
-                session.take_in(&mut bytes).map_err(|error| Broken {
-                    fault: Fault::Protocol,
-                    what: error.to_string(),
-                    alert: Vec::new(),
-                })?;
+                session.take_in(&mut bytes)?;
                 session.process()?;
             }
             return Ok(Some(session));
@@ -198,7 +197,7 @@ impl Session {
     }
 
     /// What came of the handshake, once it has been finished.
-    pub fn settle_facts(&mut self) -> Option<&Rc<TlsFacts>> {
+    pub fn finish_handshake(&mut self) -> Option<&Rc<TlsFacts>> {
         if self.facts.is_none() {
             if self.connection.is_handshaking() {
                 return None;
@@ -384,13 +383,13 @@ pub(crate) mod tests {
         let (one, other) = hello.split_at(100);
         assert!(opening.take_in(one, &terms).expect("it is right so far").is_none());
         let mut session = opening.take_in(other, &terms).expect("it is right").expect("it is whole");
-        assert!(session.settle_facts().is_none());
+        assert!(session.finish_handshake().is_none());
         take_all(&mut client, &written(|out| session.give_out(out)));
         let finished = written(|out| client.write_tls(out).map(drop));
         session.take_in(&mut &finished[..]).expect("there is room");
         session.process().expect("the client is right");
         take_all(&mut client, &written(|out| session.give_out(out)));
-        assert!(session.settle_facts().is_some_and(|facts| facts.server_name.as_deref() == Some("test.example")));
+        assert!(session.finish_handshake().is_some_and(|facts| facts.server_name.as_deref() == Some("test.example")));
         (client, session)
     }
 
