@@ -17,6 +17,8 @@ pub enum Phase {
     Idle,
     /// The peer to take bytes.
     Send,
+    /// The peer to open a window: HTTP/2 looks after each stream that waits for one.
+    Window,
     /// The time at which more may be sent.
     Paced,
     /// The disk.
@@ -33,7 +35,7 @@ impl Phase {
             Phase::Handshake => State::Handshake,
             Phase::Head => State::Head,
             Phase::Idle => State::Idle,
-            Phase::Send | Phase::Paced => State::Send,
+            Phase::Send | Phase::Window | Phase::Paced => State::Send,
             Phase::Disk => State::Disk,
             Phase::Linger => State::Linger,
         }

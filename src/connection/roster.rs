@@ -191,7 +191,8 @@ impl Roster {
 
     /// Waits for the answers that are under way now; not for what the same connections ask for afterwards.
     pub fn finished(&self) -> impl Future<Output = ()> + use<> {
-        let is_busy = |watch: &Watch| matches!(watch.phase.get(), Phase::Send | Phase::Paced | Phase::Disk);
+        let is_busy =
+            |watch: &Watch| matches!(watch.phase.get(), Phase::Send | Phase::Window | Phase::Paced | Phase::Disk);
         let watches = self.watches.borrow();
         let busy = watches.iter().filter(|(_, watch)| is_busy(watch));
         let mut busy: Vec<_> = busy.map(|(_, watch)| (Rc::downgrade(watch), watch.requests.get())).collect();
@@ -230,6 +231,8 @@ impl Roster {
             Phase::Head => limits.seconds_for_head(0),
             Phase::Idle => limits.idle_seconds,
             Phase::Send => limits.send_seconds,
+            // Often enough to see each stream whose time is over soon.
+            Phase::Window => limits.send_seconds / 2,
             Phase::Paced => PACED_SECONDS,
             Phase::Disk => limits.disk_seconds,
             Phase::Linger => limits.linger_seconds,

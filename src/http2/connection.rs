@@ -12,7 +12,7 @@ use super::frame::{self, FrameHead, HEAD_BYTES, Kind, PAYLOAD_BYTES_MAX, PREFACE
 use super::hpack::{Decoder, ENTRY_OVERHEAD_BYTES, TABLE_BYTES_DEFAULT};
 use super::priority::Priority;
 use super::request::{Assembled, Assembler, Bad, is_trailer};
-use super::streams::{Named, Stream, StreamKey, Streams};
+use super::streams::{Named, Progress, Stream, StreamKey, Streams};
 use crate::http::fields::FieldName;
 use crate::http::request::{BadRequest, HeadLimits};
 
@@ -71,8 +71,8 @@ pub struct Connection {
     pub(super) flood: Flood,
     pub(super) turn: u64,
     pub(super) now: u32,
-    /// The second in which content was last sent, on any stream.
-    pub(super) sent_second: u32,
+    /// What became of the window that all streams share.
+    pub(super) progress: Progress,
     pub(super) going: Going,
     /// The size of the table that the peer wants field blocks to be made with, until somebody has asked.
     pub(super) table_bytes_max: Option<TableSizes>,
@@ -116,6 +116,9 @@ const PRIORITY_BYTES_MAX: usize = 64;
 /// Bytes of content of one request that are thrown away before it is answered. The rest is not waited for.
 const CONTENT_BYTES_MAX: i64 = 32 * 1024;
 
+/// Bytes of the heads of those requests whose content is waited for.
+const WAITING_BYTES_MAX: usize = 64 * 1024;
+
 /// What our pings say.
 pub(super) const NOTICE: [u8; 8] = *b"goingoff";
 
@@ -139,7 +142,7 @@ impl Connection {
             flood: Flood::default(),
             turn: 0,
             now: 0,
-            sent_second: 0,
+            progress: Progress::default(),
             going: Going::No,
             table_bytes_max: None,
         }
@@ -175,9 +178,10 @@ impl Connection {
         }
     }
 
-    /// Whether a frame or a field block is under way.
-    pub fn is_amid(&self) -> bool {
-        self.preface < PREFACE.len() || self.continued.is_some()
+    /// Bytes that came of the preface or of a field block that is under way; none where neither is.
+    pub fn amid_bytes(&self) -> Option<usize> {
+        let is_amid = self.preface < PREFACE.len() || self.continued.is_some();
+        is_amid.then_some(self.preface % PREFACE.len() + self.block.len())
     }
 
     /// Whether a stream is open that is still to be answered.
@@ -347,10 +351,10 @@ impl Connection {
             return self.pass_over();
         }
         if self.streams.len() >= self.limits.streams_max as usize {
-            self.flood.count(Nuisance::Reset, self.now)?;
+            // Who has not seen our settings yet may open many more than it is allowed to.
             frame::write_reset(id, ErrorCode::RefusedStream, out);
             self.streams.remember(id, true);
-            return Ok(None);
+            return self.pass_over();
         }
         let window = self.streams.initial_window;
         let stream = Stream::new(id, !is_end, priority, window, self.turn, self.now);
@@ -365,7 +369,9 @@ impl Connection {
             Ok(request) => {
                 self.streams.get_mut(key).content_left = request.content_length();
                 // Who wants to be told before it sends content is told by the answer.
-                if request.head().fields.has(FieldName::Expect) {
+                let is_asked = request.head().fields.has(FieldName::Expect);
+                // Nor is content waited for where too many requests do already: each holds its head.
+                if is_asked || self.streams.waiting_bytes() + request.bytes() > WAITING_BYTES_MAX {
                     return Ok(Some(Event::Request(key, request)));
                 }
                 self.streams.get_mut(key).request = Some(request);

@@ -43,6 +43,9 @@ const LIMITS: [(Nuisance, u32, &str); 8] = [
 /// Bytes of answers that justify one more window update.
 const BYTES_OF_A_WINDOW_UPDATE: u64 = 256;
 
+/// Bytes of answers that justify one more ping: some clients measure by them how fast they could take more, once a round trip.
+const BYTES_OF_A_PING: u64 = 16 * 1024;
+
 /// The counts of one connection in the second that is running.
 #[derive(Debug, Default)]
 pub(super) struct Flood {
@@ -50,16 +53,22 @@ pub(super) struct Flood {
     counts: [u32; LIMITS.len()],
     /// Window updates that what was sent justifies, and that have not come.
     window_credit: u64,
+    /// Bytes of what was sent that have justified no ping yet.
+    ping_credit_bytes: u64,
 }
 
 impl Flood {
     /// One more in the second `now`; an error when it is one too many.
     pub(super) fn count(&mut self, nuisance: Nuisance, now: u32) -> Result<(), ConnectionError> {
         if self.second != now {
-            *self = Flood { second: now, window_credit: self.window_credit, ..Flood::default() };
+            (self.second, self.counts) = (now, Default::default());
         }
         if nuisance == Nuisance::Window && self.window_credit > 0 {
             self.window_credit -= 1;
+            return Ok(());
+        }
+        if nuisance == Nuisance::Ping && self.ping_credit_bytes >= BYTES_OF_A_PING {
+            self.ping_credit_bytes -= BYTES_OF_A_PING;
             return Ok(());
         }
         let at = nuisance as usize;
@@ -69,10 +78,11 @@ impl Flood {
     }
 
     /// So much was sent: one update for the stream and one for the connection may come of each few hundred bytes, and of the end of an
-    /// answer.
+    /// answer; and a ping of each few thousand.
     pub(super) fn sent(&mut self, bytes: usize, is_end: bool) {
         let updates = bytes as u64 / BYTES_OF_A_WINDOW_UPDATE + u64::from(is_end);
         self.window_credit = (self.window_credit + 2 * updates).min(1 << 20);
+        self.ping_credit_bytes = (self.ping_credit_bytes + bytes as u64).min(64 * BYTES_OF_A_PING);
     }
 }
 
@@ -95,13 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_answers_may_open_windows() {
+    fn who_takes_answers_may_open_windows_and_measure() {
         let mut flood = Flood::default();
         for _ in 0..10_000 {
             flood.sent(16_384, false);
             for _ in 0..100 {
                 assert_eq!(flood.count(Nuisance::Window, 1), Ok(()));
             }
+            assert_eq!(flood.count(Nuisance::Ping, 1), Ok(()));
         }
     }
 }

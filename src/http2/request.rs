@@ -73,6 +73,7 @@ pub struct Assembler {
     list_bytes: usize,
     field_lines: usize,
     has_section: bool,
+    has_cookie: bool,
     is_head: bool,
     bad: Option<Bad>,
 }
@@ -134,6 +135,7 @@ impl Assembler {
             list_bytes: 0,
             field_lines: 0,
             has_section: false,
+            has_cookie: false,
             is_head: false,
             bad: None,
         }
@@ -145,7 +147,7 @@ impl Assembler {
         self.request.clear();
         self.limits = *limits;
         (self.list_bytes, self.field_lines) = (0, 0);
-        (self.has_section, self.is_head, self.bad) = (false, false, None);
+        (self.has_section, self.has_cookie, self.is_head, self.bad) = (false, false, false, None);
     }
 
     /// Takes the next field line.
@@ -259,7 +261,9 @@ impl Assembler {
     }
 
     fn regular(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
-        self.field_lines += 1;
+        // RFC 9113 §8.2.3: a client may send each pair of a cookie as a line of its own.
+        let is_crumb = name == b"cookie" && std::mem::replace(&mut self.has_cookie, true);
+        self.field_lines += usize::from(!is_crumb);
         if self.field_lines > self.limits.field_lines_max {
             self.refuse(BadRequest::TooManyFieldLines);
         }
@@ -329,6 +333,11 @@ impl Assembled {
         self.0.head()
     }
 
+    /// Bytes of memory that it holds.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.capacity()
+    }
+
     /// What Content-Length says, which the bytes of all DATA frames must come to (RFC 9113 §8.1.1).
     pub fn content_length(&self) -> Option<u64> {
         self.0.content_length
@@ -345,6 +354,8 @@ impl Parts {
     fn clear(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
+        // That of a long head which came to nothing is not kept.
+        bytes.shrink_to(KEPT_BYTES_MAX);
         *self = Parts { bytes, ..Parts::default() };
     }
 

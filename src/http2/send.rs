@@ -7,7 +7,7 @@ use super::connection::{Connection, Event, Going, NOTICE};
 use super::control::{MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE, NO_RFC7540_PRIORITIES};
 use super::error::{ConnectionError, ErrorCode};
 use super::frame::{self, HEAD_BYTES, PAYLOAD_BYTES_MAX, WINDOW_MAX};
-use super::streams::{Stream, StreamKey};
+use super::streams::{Progress, Stream, StreamKey};
 
 /// Content of one frame: with its head, it fills a TLS record.
 pub const CONTENT_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - HEAD_BYTES;
@@ -34,7 +34,7 @@ impl Connection {
     pub fn send_head(&mut self, key: StreamKey, block: &[u8], is_end: bool, out: &mut Vec<u8>) {
         let stream = self.streams.get_mut(key);
         frame::write_headers(stream.id, block, is_end, out);
-        stream.moved = self.now;
+        stream.progress = Progress::new(self.now);
         stream.is_sending = !is_end;
         if is_end {
             self.end(key);
@@ -61,15 +61,15 @@ impl Connection {
         stream.send_window -= length as i64;
         stream.sent_bytes += length as u64;
         stream.turn = self.turn;
-        stream.unmoved_bytes += length as u64;
-        // A window that is opened byte by byte is no progress.
-        let seconds = u64::from(self.now.saturating_sub(stream.moved));
-        if stream.unmoved_bytes >= u64::from(self.limits.send_bytes_per_second_min) * seconds {
-            stream.moved = self.now;
-            stream.unmoved_bytes = 0;
-        }
-        self.sent_second = self.now;
         self.send_window -= length as i64;
+        let bytes_per_second_min = self.limits.send_bytes_per_second_min;
+        if stream.send_window > 0 && self.send_window > 0 {
+            // It was not its client that it has waited for.
+            stream.progress = Progress::new(self.now);
+        } else {
+            stream.progress.sent(length, bytes_per_second_min, self.now);
+        }
+        self.progress.sent(length, bytes_per_second_min, self.now);
         self.flood.sent(length, is_end);
     }
 
@@ -80,7 +80,7 @@ impl Connection {
         if stream.is_receiving {
             stream.is_answered = true;
             stream.is_sending = false;
-            stream.moved = self.now;
+            stream.progress = Progress::new(self.now);
         } else {
             self.streams.end(key, false);
         }
@@ -88,7 +88,7 @@ impl Connection {
 
     /// Resets the streams whose answer was sent by the second `until`, and whose request does not end; gives whether there were some.
     pub fn reset_answered(&mut self, until: u32, out: &mut Vec<u8>) -> bool {
-        let answered = self.streams.iter().filter(|(_, stream)| stream.is_answered && stream.moved <= until);
+        let answered = self.streams.iter().filter(|(_, stream)| stream.is_answered && stream.progress.moved <= until);
         let answered: Vec<StreamKey> = answered.map(|(key, _)| key).collect();
         answered.iter().for_each(|key| self.reset(*key, ErrorCode::NoError, out));
         !answered.is_empty()
@@ -111,28 +111,43 @@ impl Connection {
 
     /// Whether a stream waits with content that no window allows.
     pub fn is_stalled(&self) -> bool {
-        let is_stalled = |stream: &Stream| stream.is_sending && stream.send_window.min(self.send_window) <= 0;
-        self.streams.iter().any(|(_, stream)| is_stalled(stream))
+        self.streams.iter().any(|(_, stream)| is_stalled(stream, self.send_window))
     }
 
     /// Looks after streams that do not move on: content that was waited for long enough need not come any more, and an answer that is
     /// not taken is ended. To be called again until there is none.
     pub fn overdue(&mut self, now: u32, receive_seconds: u32, send_seconds: u32, out: &mut Vec<u8>) -> Option<Event> {
         self.now = now;
+        if !self.is_stalled() {
+            self.progress = Progress::new(now);
+        }
         let is_overdue = |stream: &Stream| {
+            let own = stream.progress.moved;
             // Who only waits for the window that all share is not to blame, as long as others get on.
             let is_own = stream.send_window <= 0;
-            let moved = if is_own { stream.moved } else { stream.moved.max(self.sent_second) };
-            let is_stalled = stream.is_sending && (is_own || self.send_window <= 0);
-            stream.request.is_some() && now.saturating_sub(stream.moved) > receive_seconds
-                || is_stalled && now.saturating_sub(moved) > send_seconds
+            let moved = if is_own { own } else { own.max(self.progress.moved) };
+            stream.request.is_some() && now.saturating_sub(own) > receive_seconds
+                || is_stalled(stream, self.send_window) && now.saturating_sub(moved) > send_seconds
         };
         let (key, _) = self.streams.iter().find(|(_, stream)| is_overdue(stream))?;
+        Some(self.wait_no_more(key, out))
+    }
+
+    /// Of a peer that sends nothing any more: what it would have to open a window for, or to send content for, waits in vain. To be
+    /// called again until there is none.
+    pub fn give_up(&mut self, out: &mut Vec<u8>) -> Option<Event> {
+        let waits = |stream: &Stream| stream.request.is_some() || is_stalled(stream, self.send_window);
+        let (key, _) = self.streams.iter().find(|(_, stream)| waits(stream))?;
+        Some(self.wait_no_more(key, out))
+    }
+
+    /// Answers a request whose content does not come, or ends a stream whose answer is not taken.
+    fn wait_no_more(&mut self, key: StreamKey, out: &mut Vec<u8>) -> Event {
         if let Some(request) = self.streams.get_mut(key).request.take() {
-            return Some(Event::Request(key, request));
+            return Event::Request(key, request);
         }
         self.reset(key, ErrorCode::Cancel, out);
-        Some(Event::Ended(key))
+        Event::Ended(key)
     }
 
     /// Tells the peer that the connection will end, and asks it to say when it has heard that.
@@ -168,6 +183,11 @@ impl Connection {
         let last = if let Going::Settled(last) = self.going { last } else { self.streams.last };
         frame::write_go_away(last, error.code, error.why, out);
     }
+}
+
+/// Whether a stream has content that its window does not allow, or the one that all share.
+fn is_stalled(stream: &Stream, shared_window: i64) -> bool {
+    stream.is_sending && stream.send_window.min(shared_window) <= 0
 }
 
 /// The order in which streams are sent content: the lowest first.

@@ -32,10 +32,7 @@ pub(super) struct Stream {
     pub(super) is_answered: bool,
     /// Whether there is content that waits to be sent.
     pub(super) is_sending: bool,
-    /// Bytes of content that were sent since, too few to say that it did.
-    pub(super) unmoved_bytes: u64,
-    /// The second in which it last moved on.
-    pub(super) moved: u32,
+    pub(super) progress: Progress,
     /// The request, while its content is waited for.
     pub(super) request: Option<Assembled>,
 }
@@ -61,9 +58,32 @@ impl Stream {
             sent_bytes: 0,
             is_answered: false,
             is_sending: false,
-            unmoved_bytes: 0,
-            moved: now,
+            progress: Progress::new(now),
             request: None,
+        }
+    }
+}
+
+/// Since when something does not move on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// The second in which it last did.
+    pub(super) moved: u32,
+    /// Bytes of content that were sent since, too few to say that it did.
+    unmoved_bytes: u64,
+}
+
+impl Progress {
+    /// Of what moves on in the second `now`.
+    pub(super) fn new(now: u32) -> Progress {
+        Progress { moved: now, unmoved_bytes: 0 }
+    }
+
+    /// So much was sent; a window that is opened byte by byte is no progress.
+    pub(super) fn sent(&mut self, length: usize, bytes_per_second_min: u32, now: u32) {
+        self.unmoved_bytes += length as u64;
+        if self.unmoved_bytes >= u64::from(bytes_per_second_min) * u64::from(now.saturating_sub(self.moved)) {
+            *self = Progress::new(now);
         }
     }
 }
@@ -153,6 +173,11 @@ impl Streams {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamKey, &mut Stream)> {
         self.open.iter_mut()
+    }
+
+    /// Bytes of the requests whose content is waited for.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.iter().filter_map(|(_, stream)| stream.request.as_ref()).map(Assembled::bytes).sum()
     }
 
     pub(super) fn enter(&mut self, stream: Stream) -> StreamKey {

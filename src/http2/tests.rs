@@ -49,7 +49,11 @@ struct Peer {
 
 impl Peer {
     fn new() -> Peer {
-        let mut peer = Peer { connection: Connection::new(LIMITS), second: 1, out: Vec::new(), unread: Vec::new() };
+        Peer::with(LIMITS)
+    }
+
+    fn with(limits: Limits) -> Peer {
+        let mut peer = Peer { connection: Connection::new(limits), second: 1, out: Vec::new(), unread: Vec::new() };
         let greeting = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
         assert_eq!(peer.send(&greeting), Ok(vec![]));
         peer.connection.start(&mut peer.out);
@@ -305,19 +309,20 @@ fn floods_are_cut_off() {
     let mut peer = Peer::new();
     let cut = (0..1000).find(|at| peer.send(&rapid_reset(*at)) == Err(ErrorCode::EnhanceYourCalm));
     assert_eq!(cut, Some(200));
-    let floods: [(&str, Vec<u8>); 6] = [
-        ("pings", frame(PING, 0, 0, &[0; 8])),
-        ("settings", frame(SETTINGS, 0, 0, &[])),
-        ("empty data", frame(DATA, 0, 1, &[])),
-        ("priorities", frame(PRIORITY_UPDATE, 0, 0, &[0, 0, 0, 1])),
-        ("windows", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
-        ("unknown", frame(0x77, 0, 0, &[])),
+    let floods = [
+        ("pings", frame(PING, 0, 0, &[0; 8]), 20),
+        // One came with the preface.
+        ("settings", frame(SETTINGS, 0, 0, &[]), 19),
+        ("empty data", frame(DATA, 0, 1, &[]), 100),
+        ("priorities", frame(PRIORITY_UPDATE, 0, 0, &[0, 0, 0, 1]), 1000),
+        ("windows", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), 1000),
+        ("unknown", frame(0x77, 0, 0, &[]), 1000),
     ];
-    for (what, bytes) in floods {
+    for (what, bytes, limit) in floods {
         let mut peer = Peer::new();
         peer.send(&frame(HEADERS, END_HEADERS, 1, GET)).expect("a request");
         let cut = (0..5000).find(|_| peer.send(&bytes) == Err(ErrorCode::EnhanceYourCalm));
-        assert!(cut.is_some(), "{what}");
+        assert_eq!(cut, Some(limit), "{what}");
     }
 }
 
@@ -376,6 +381,71 @@ fn who_waits_for_a_turn_is_not_cut() {
 }
 
 /// A byte for each minute once kept a stream, its file and its memory for ever.
+/// All streams wait for the window that they share, and the client opens it by a byte now and then.
+#[test]
+fn the_window_of_all_that_is_opened_byte_by_byte_is_no_progress() {
+    let mut peer = Peer::new();
+    peer.send(&[frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]), get(1)].concat()).expect("a request");
+    peer.connection.send_head(0, b"\x88", false, &mut peer.out);
+    while let Some(key) = peer.connection.next(|_| true) {
+        peer.put(key, peer.connection.allowance(key), false);
+    }
+    for second in [50, 100] {
+        let ended = peer.connection.overdue(second, 15, 60, &mut peer.out).is_some();
+        assert_eq!(ended, second > 60, "at {second}");
+        if !ended {
+            peer.send(&frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])).expect("a window");
+            peer.put(0, 1, false);
+        }
+    }
+}
+
+/// A stream that had to wait for others was cut when its first window was used up.
+#[test]
+fn what_has_waited_for_the_server_has_its_time_when_it_is_sent() {
+    let mut peer = Peer::new();
+    let window = frame(WINDOW_UPDATE, 0, 0, &0x000f_ffffu32.to_be_bytes());
+    peer.send(&[window, get(1)].concat()).expect("a request");
+    peer.connection.send_head(0, b"\x88", false, &mut peer.out);
+    assert!(peer.connection.overdue(300, 15, 60, &mut peer.out).is_none());
+    while let Some(key) = peer.connection.next(|_| true) {
+        peer.put(key, peer.connection.allowance(key), false);
+    }
+    assert!(peer.connection.overdue(301, 15, 60, &mut peer.out).is_none());
+    assert!(peer.connection.overdue(361, 15, 60, &mut peer.out).is_some());
+}
+
+#[test]
+fn heads_whose_content_does_not_come_are_held_within_a_bound() {
+    let mut peer = Peer::with(Limits { streams_max: 100, ..LIMITS });
+    // A field that is put into the table, and named again and again.
+    let long = [GET, b"\x40\x01x\x7f\xa1\x1e", &[b'v'; 4000]].concat();
+    let mut events = peer.send(&frame(HEADERS, END_HEADERS, 1, &long)).expect("a request");
+    for at in 1..50 {
+        let block = [GET, b"\xbe\xbe\xbe"].concat();
+        events.extend(peer.send(&frame(HEADERS, END_HEADERS, 2 * at + 1, &block)).expect("a request"));
+    }
+    assert!(peer.connection.streams.waiting_bytes() <= 64 * 1024);
+    assert!(events.len() > 40, "{events:?}");
+}
+
+#[test]
+fn a_peer_that_has_gone_is_not_waited_for() {
+    let mut peer = Peer::new();
+    let post = frame(HEADERS, END_HEADERS, 3, GET);
+    peer.send(&[frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]), get(1), post].concat()).expect("requests");
+    peer.connection.send_head(0, b"\x88", false, &mut peer.out);
+    let mut given_up = Vec::new();
+    while let Some(event) = peer.connection.give_up(&mut peer.out) {
+        given_up.push(match event {
+            Event::Request(key, _) => ('r', key),
+            Event::Ended(key) => ('e', key),
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(given_up, [('e', 0), ('r', 1)]);
+}
+
 #[test]
 fn a_window_that_is_opened_byte_by_byte_is_no_progress() {
     let mut peer = Peer::new();

@@ -8,11 +8,11 @@ use super::client::{Client, Method, Response};
 use super::{HANG, Server};
 use bytes::Bytes;
 use h2::RecvStream;
-use h2::client::SendRequest;
+use h2::client::{Builder, SendRequest};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
 
 /// Who can be asked, over whatever version.
@@ -62,11 +62,17 @@ pub(crate) struct Http2Client {
 impl Http2Client {
     /// Connects, with prior knowledge (RFC 9113 §3.3).
     pub(crate) fn connect(address: SocketAddr) -> Http2Client {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a thread can wait for sockets");
+        Http2Client::with(&Builder::new(), address)
+    }
+
+    /// The same, with other windows than a client begins with.
+    pub(crate) fn with(builder: &Builder, address: SocketAddr) -> Http2Client {
+        let runtime =
+            runtime::Builder::new_current_thread().enable_all().build().expect("a thread can wait for sockets");
         let requests = runtime.block_on(async {
             let stream = TcpStream::connect(address).await.expect("the server accepts connections");
             stream.set_nodelay(true).expect("an open socket");
-            let (requests, connection) = h2::client::handshake(stream).await.expect("the server speaks HTTP/2");
+            let (requests, connection) = builder.handshake(stream).await.expect("the server speaks HTTP/2");
             // It goes on whenever this client waits for something; how it ends is seen by what is waited for.
             tokio::spawn(async move { drop(connection.await) });
             requests
@@ -80,6 +86,14 @@ impl Http2Client {
         let (response, _) = requests.send_request(request(Method::Get, target, ""), true).expect("it may ask");
         let head = runtime.block_on(async { timeout(HANG, response).await.expect("the answer comes") });
         head.expect("an answer").into_body()
+    }
+
+    /// The next piece of the content, for which its window is opened again.
+    pub(crate) fn receive(&mut self, content: &mut RecvStream) -> Option<Bytes> {
+        let piece = async { timeout(HANG, content.data()).await.expect("the next piece comes") };
+        let piece = self.runtime.block_on(piece)?.expect("a piece");
+        content.flow_control().release_capacity(piece.len()).expect("it was received");
+        Some(piece)
     }
 
     /// Sends and takes what there is; nothing else does while no answer is waited for.

@@ -5,8 +5,9 @@
 //!
 //! Invariant: each test begins with a connection that is as it should be.
 
+use crate::harness::http2::{Asks, Http2Client};
 use crate::harness::server::Setup;
-use crate::harness::{HANG, Server, Site, Version};
+use crate::harness::{HANG, Method, Server, Site, Version, eventually};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -48,6 +49,49 @@ fn pings_do_not_keep_an_idle_connection() {
     let received = reading.join().expect("it only reads");
     let kinds = kinds(&received);
     assert!(kinds.contains(&PING) && kinds.contains(&GO_AWAY), "{kinds:?}");
+}
+
+/// Answers that are read from the disk, and whose windows were closed, once kept all others that are read on their connection waiting.
+#[test]
+fn answers_that_are_not_taken_do_not_keep_others_from_the_disk() {
+    const LENGTH: usize = 17 << 20;
+    let site = Site::new();
+    let names: Vec<String> = (0..20).map(|number| format!("/{number}.bin")).collect();
+    for name in &names[1..] {
+        site.sparse(&name[1..], LENGTH as u64);
+    }
+    let first = site.pattern("0.bin", LENGTH);
+    let server = Setup::root(&site.root()).set("h2c", true).start();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(64 << 20);
+    let mut client = Http2Client::with(&builder, server.address());
+    // The window of a stream is far smaller than that of the connection, and nothing is taken.
+    let mut contents: Vec<_> = names.iter().map(|name| client.begin(name)).collect();
+    for (name, content) in names[1..].iter().zip(&mut contents[1..]) {
+        assert!(client.receive(content).is_some(), "{name}");
+    }
+    // One that was put away goes on where it was.
+    let mut received = Vec::new();
+    while let Some(piece) = client.receive(&mut contents[0]) {
+        received.extend_from_slice(&piece);
+    }
+    assert!(received == first, "{} bytes of {LENGTH}", received.len());
+}
+
+/// A browser may send each of its cookies as a line (RFC 9113 §8.2.3), and has more of them than a head may have fields.
+#[test]
+fn cookies_in_crumbs_are_one_field() {
+    let site = Site::new();
+    site.file("a.txt", "a");
+    let log = site.outside().join("access.log");
+    let format = format!("{{ to = '{}', format = '$status $http_cookie' }}", log.display());
+    let server = Setup::root(&site.root()).set("h2c", true).set("access_log", &format).start();
+    let mut client = Http2Client::connect(server.address());
+    assert_eq!(client.ask(Method::Get, "/a.txt", "Cookie: a=1\r\nCookie: b=2\r\n").status, 200);
+    assert_eq!(client.ask(Method::Get, "/a.txt", &"Cookie: a=1\r\n".repeat(150)).status, 200);
+    assert_eq!(client.ask(Method::Get, "/a.txt", &"X-Field: a=1\r\n".repeat(150)).status, 431);
+    let logged = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually("the log", || logged().starts_with("200 a=1; b=2\n"));
 }
 
 fn kinds(mut bytes: &[u8]) -> Vec<u8> {

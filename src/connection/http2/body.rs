@@ -69,6 +69,12 @@ impl Body {
         self.reads.is_some()
     }
 
+    /// Lets go of what was read and not sent; it is read again when it can be.
+    pub(super) fn put_away(&mut self) {
+        self.reads = None;
+        self.span = None;
+    }
+
     /// Whether more can be sent at once, behind what was just copied: of a file, the next part may have to be read.
     pub(super) fn is_there(&self) -> bool {
         self.pace.is_none() && (!self.is_read() || self.span.is_some())

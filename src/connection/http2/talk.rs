@@ -289,8 +289,7 @@ impl<'c> Talk<'c> {
     fn begin_answer(&mut self, key: StreamKey, request: Assembled, cx: &mut Context<'_>, answers: &mut impl Answering) {
         counters::here().http2_requests.add(1);
         if self.place.is_at_last_request() {
-            self.core.notice(&mut self.out);
-            self.core.settle(&mut self.out);
+            self.say_that_it_ends();
         }
         let mut written = std::mem::take(&mut self.written);
         written.clear();
@@ -349,8 +348,32 @@ impl<'c> Talk<'c> {
         self.sending[key] = Some(Box::new(sending));
     }
 
+    /// Of the answers that are read from the disk, those that may not be sent now give way to others that may.
+    fn give_way_to_readers(&mut self) {
+        let is_reading = |sending: &Sending| sending.body.is_reading();
+        if self.sending.iter().flatten().filter(|sending| is_reading(sending)).count() < READING_MAX {
+            return;
+        }
+        let (core, now) = (&self.core, Instant::now());
+        let may_be_sent = |key, sending: &Sending| core.window(key) > 0 && sending.body.wait(now).is_zero();
+        let begins =
+            |key, sending: &Sending| sending.body.is_read() && !is_reading(sending) && may_be_sent(key, sending);
+        let under_way = self.sending.iter().enumerate().filter_map(|(key, one)| Some((key, one.as_deref()?)));
+        let mut beginners = under_way.filter(|(key, sending)| begins(*key, sending)).count();
+        for (key, sending) in self.sending.iter_mut().enumerate().filter_map(|(key, one)| Some((key, one.as_mut()?))) {
+            if beginners == 0 {
+                return;
+            }
+            if is_reading(sending) && !may_be_sent(key, sending) {
+                sending.body.put_away();
+                beginners -= 1;
+            }
+        }
+    }
+
     /// Sees which content can be put now. What cannot be read any more ends its stream.
     fn make_ready(&mut self, cx: &mut Context<'_>) {
+        self.give_way_to_readers();
         let mut now = None;
         let mut soonest: Option<Duration> = None;
         let mut reading = self.sending.iter().flatten().filter(|sending| sending.body.is_reading()).count();
@@ -397,16 +420,16 @@ impl<'c> Talk<'c> {
             let Some(sending) = &mut self.sending[key] else { break };
             let count = sending.body.available(self.core.allowance(key));
             let is_end = sending.body.left() == count as u64;
+            let frame = self.out.len();
             self.core.send_content(key, count, is_end, &mut self.out);
             sending.put_bytes += count as u64;
             if let Some(shown) = &sending.shown {
                 shown.note_sent(sending.put_bytes);
             }
             has_progress = true;
-            let end = self.out.len() + count;
             if sending.body.copy(count, &mut self.out).is_err() {
-                // Only the kernel's own memory can fail here, and the frame was promised.
-                self.out.resize(end, 0);
+                // Only the kernel's own memory can fail here. Who saw the end in this frame would take what is not there for the content.
+                self.out.truncate(frame);
                 self.core.reset(key, ErrorCode::InternalError, &mut self.out);
                 self.drop_sending(key);
             } else if is_end {

@@ -24,9 +24,13 @@ impl Talk<'_> {
     /// Looks after the end of the connection, and after streams that do not move on.
     pub(super) fn watch_over(&mut self, cx: &mut Context<'_>, answers: &mut impl Answering) {
         let must_go = self.place.is_closing() || self.shard.draining.get();
-        if (must_go || self.shard.generation() != self.generation) && !self.core.is_going() {
-            self.core.notice(&mut self.out);
-            self.noticed_tick = self.place.tick_now();
+        if must_go || self.shard.generation() != self.generation {
+            self.say_that_it_ends();
+        }
+        if self.input_has_ended {
+            while let Some(event) = self.core.give_up(&mut self.out) {
+                self.take_event(event, cx, answers);
+            }
         }
         let tick = self.place.tick_now();
         if tick == self.looked_tick {
@@ -46,6 +50,14 @@ impl Talk<'_> {
         }
     }
 
+    /// Tells the peer that the connection will end, once; what it has asked for until it knows is answered.
+    pub(super) fn say_that_it_ends(&mut self) {
+        if !self.core.is_going() {
+            self.core.notice(&mut self.out);
+            self.noticed_tick = self.place.tick_now();
+        }
+    }
+
     /// Whether all is done that will be.
     pub(super) fn ended(&self, has_no_answers: bool) -> Option<Close> {
         let is_over = self.core.is_settled() || self.input_has_ended;
@@ -58,13 +70,17 @@ impl Talk<'_> {
     /// Begins the phase of what is waited for now.
     pub(super) fn begin_wait(&mut self, inbox: &Inbox, has_no_answers: bool) {
         let mut sendings = self.sending.iter().flatten();
-        let phase = if self.backlog() > 0 || self.core.is_stalled() {
+        let phase = if self.backlog() > 0 {
             Phase::Send
+        } else if self.core.is_stalled() {
+            Phase::Window
         } else if self.timer.is_some() {
             Phase::Paced
         } else if !has_no_answers || sendings.any(|sending| sending.body.is_read()) {
             Phase::Disk
-        } else if self.core.is_amid() || !inbox.unread().is_empty() || self.core.has_streams() {
+        } else if self.core.amid_bytes() == Some(0) && self.place.phase() == Phase::Fresh {
+            Phase::Fresh
+        } else if self.core.amid_bytes().is_some() || !inbox.unread().is_empty() || self.core.has_streams() {
             Phase::Head
         } else if self.core.is_going() || self.core.has_answered() {
             Phase::Linger
@@ -77,6 +93,9 @@ impl Talk<'_> {
         }
         if self.place.phase() != phase {
             if phase == Phase::Idle { self.begin_idle() } else { self.place.begin(phase) }
+        }
+        if let Some(bytes) = self.core.amid_bytes().filter(|_| phase == Phase::Head) {
+            self.place.head_came(bytes + inbox.unread().len());
         }
     }
 
@@ -93,8 +112,13 @@ impl Talk<'_> {
     pub(super) fn go_on(&mut self, stream: &Stream, interrupt: Interrupt) -> Result<(), Close> {
         match interrupt {
             Interrupt::TimedOut(Phase::Send) => outbox::go_on(stream, self.place, interrupt),
+            // Streams whose windows stay closed are ended in the next round.
+            Interrupt::TimedOut(Phase::Window) => {
+                self.place.begin(Phase::Window);
+                Ok(())
+            }
             // Streams whose content does not come are answered in the next round.
-            Interrupt::TimedOut(Phase::Head) if !self.core.is_amid() && self.core.has_streams() => {
+            Interrupt::TimedOut(Phase::Head) if self.core.amid_bytes().is_none() && self.core.has_streams() => {
                 self.place.begin(Phase::Head);
                 Ok(())
             }

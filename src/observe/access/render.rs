@@ -42,12 +42,14 @@ pub(super) fn early(
         Field::Named(named) => named,
         Field::OfRequest(name) => {
             let section = told.head.map_or(&[][..], |head| head.fields.section());
-            return write_list(values_of(section, name), escape, out);
+            // RFC 9113 §8.2.3: what came in crumbs is one list of pairs.
+            let separator: &[u8] = if name.eq_ignore_ascii_case(b"cookie") { b"; " } else { b", " };
+            return write_list(values_of(section, name), separator, escape, out);
         }
         // Its first line is the status line, which has no colon where a name's would be.
         Field::OfAnswer(name) => {
             let head = told.summary.fields_text.as_deref().unwrap_or(told.answer_head);
-            return write_list(values_of(head, name), escape, out);
+            return write_list(values_of(head, name), b", ", escape, out);
         }
     };
     let target = || told.head.and_then(|head| RequestTarget::parse(head.target).ok());
@@ -143,10 +145,10 @@ fn write_value(value: &[u8], escape: Escape, out: &mut Vec<u8>) {
     }
 }
 
-fn write_list<'a>(mut values: impl Iterator<Item = &'a [u8]>, escape: Escape, out: &mut Vec<u8>) {
+fn write_list<'a>(mut values: impl Iterator<Item = &'a [u8]>, separator: &[u8], escape: Escape, out: &mut Vec<u8>) {
     write_value(values.next().unwrap_or(b""), escape, out);
     for value in values {
-        out.extend_from_slice(b", ");
+        out.extend_from_slice(separator);
         escape.write(value, out);
     }
 }
