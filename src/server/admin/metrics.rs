@@ -193,7 +193,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     family(
         "otus_httpd_tls_handshakes_failed_total",
-        "TLS handshakes that were not finished, by reason.",
+        "TLS handshakes that were not finished: `timeout`, `no_certificate`, `protocol`, `plain_http` (none was begun), `limited` (`tls_handshakes`), `by_peer`.",
         CountBy("reason", |counters, tell| {
             HandshakeFailure::ALL
                 .iter()
