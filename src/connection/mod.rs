@@ -167,7 +167,10 @@ async fn converse(
         inbox.consume(head_bytes as usize);
         if persistence == Persistence::Close {
             outbox.flush(stream, place).await?;
-            if request_content == RequestContent::Present || !inbox.unread().is_empty() {
+            // Over TLS even the client's last word is something to read, and a close with unread bytes is a reset, which takes
+            // away what is still on its way.
+            let has_more = request_content == RequestContent::Present || !inbox.unread().is_empty();
+            if has_more || stream.session().is_some() {
                 close::linger(stream, shard, place).await?;
             }
             return Ok(Close::Finished);

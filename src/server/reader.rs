@@ -26,7 +26,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Says to a process that its standard input is the channel.
 const VARIABLE: &str = "OTUS_HTTPD_READER";
@@ -124,6 +124,7 @@ impl Duty {
             }
         }
         let mut allowed = Vec::new();
+        let mut read: Option<Instant> = None;
         let mut buffer = [0; MESSAGE_BYTES_MAX];
         loop {
             let (length, mut descriptors) = match pass::receive(&self.channel, &mut buffer) {
@@ -134,8 +135,11 @@ impl Duty {
             };
             let Some(answer) = descriptors.pop() else { continue };
             let path = PathBuf::from(OsStr::from_bytes(&buffer[..length]));
-            // A reload may have named it, or another that is not to be read any more.
-            allowed = named().unwrap_or(allowed);
+            // A reload may have named it, or another that is not to be read any more. Many are asked for at a time.
+            if !allowed.contains(&path) || read.is_none_or(|read| read.elapsed() >= READ_PAUSE) {
+                allowed = named().unwrap_or(allowed);
+                read = Some(Instant::now());
+            }
             let may = allowed.contains(&path) && is_guarded(&path).unwrap_or(false);
             let opened = if may { open(&path) } else { Err(Errno::PERM) };
             // Whoever asked may have gone meanwhile.
@@ -146,6 +150,9 @@ impl Duty {
         }
     }
 }
+
+/// For how long the configuration that was read counts as it was.
+const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// Links on the way to a file; the kernel follows as many.
 const LINKS_MAX: usize = 40;

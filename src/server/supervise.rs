@@ -94,9 +94,6 @@ pub(super) fn run(
     while !signals.stop_asked() {
         crew.take_events();
         crew.look_after();
-        if crew.certificates.look() {
-            crew.describe();
-        }
         if signals.take_reopen() {
             journal::reopen();
         }
@@ -367,6 +364,9 @@ impl Crew {
 
     /// Replaces the dead, and looks for heartbeats when it is time to.
     fn look_after(&mut self) {
+        if self.certificates.look() {
+            self.describe();
+        }
         let time_to_look = self.last_look.elapsed() >= self.options.checkalive;
         for index in 0..self.posts.len() {
             let post = &mut self.posts[index];

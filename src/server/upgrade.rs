@@ -91,6 +91,8 @@ pub(super) struct Upgrade {
     channel: OwnedFd,
     launcher: Option<Child>,
     successor: Option<Pid>,
+    /// It serves. Its launcher may say later which process it is, and it must not matter.
+    is_ready: bool,
     /// What it said of its failure.
     complaint: Option<String>,
     begun: Instant,
@@ -124,7 +126,8 @@ impl Upgrade {
         let launcher = program.command(LAUNCH).stdin(Stdio::from(theirs)).spawn();
         let launcher = launcher.map_err(|error| format!("{} cannot be started: {error}", program.path.display()))?;
         let begun = Instant::now();
-        let upgrade = Upgrade { channel, launcher: Some(launcher), successor: None, complaint: None, begun };
+        let upgrade =
+            Upgrade { channel, launcher: Some(launcher), successor: None, is_ready: false, complaint: None, begun };
         match upgrade.pass(held, reader) {
             Ok(()) => Ok(upgrade),
             // It has ended already; why, is found when it is looked at.
@@ -196,13 +199,11 @@ impl Upgrade {
                     self.reap();
                 }
                 Some(("failed", why)) => self.complaint = Some(why.to_owned()),
-                _ if text == "ready" => {
-                    return match self.successor {
-                        Some(pid) => Progress::Ready(pid),
-                        None => Progress::Failed("it does not say which process it is".to_owned()),
-                    };
-                }
+                _ if text == "ready" => self.is_ready = true,
                 _ => return Progress::Failed("it says something that is not understood".to_owned()),
+            }
+            if let Some(pid) = self.successor.filter(|_| self.is_ready) {
+                return Progress::Ready(pid);
             }
         }
         if self.begun.elapsed() >= UPGRADE_TIMEOUT {
@@ -382,4 +383,21 @@ impl Successor {
 
 fn unheard(error: std::io::Error) -> StartError {
     StartError(format!("the process to take over from does not go on with it ({error}); start the server by itself"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever starts the new process tells its number, and was once overtaken by it: the upgrade was refused.
+    #[test]
+    fn a_process_may_be_ready_before_it_is_known_which_it_is() {
+        let (channel, theirs) = channel().expect("a pair of sockets");
+        let (launcher, successor, complaint) = (None, None, None);
+        let mut upgrade = Upgrade { channel, launcher, successor, is_ready: false, complaint, begun: Instant::now() };
+        pass::send(&theirs, b"ready", &[]).expect("it is open");
+        assert!(matches!(upgrade.look(), Progress::Pending));
+        pass::send(&theirs, b"pid 7", &[]).expect("it is open");
+        assert!(matches!(upgrade.look(), Progress::Ready(pid) if Some(pid) == Pid::from_raw(7)));
+    }
 }

@@ -241,6 +241,22 @@ fn a_renewed_certificate_is_shown_without_a_word() {
     assert!(shown(&server, "a.example") == *third.der);
 }
 
+/// A server that is about to leave looked at its certificates no more, and at nothing else all the time.
+#[test]
+fn who_is_about_to_leave_shows_new_certificates_too() {
+    let site = Site::new();
+    site.file("index.html", "x");
+    let [first, second] = [1, 2].map(|_| Made::new("a.example"));
+    let paths = first.write(&site, "a");
+    let mut server = serving(&site, &format!("drain_delay = 86_400\n{}", paths.table("tls"))).start();
+    server.signal(Signal::TERM);
+    server.wait_for_log("leaving");
+    second.write(&site, "a");
+    eventually("the second certificate", || shown(&server, "a.example") == *second.der);
+    server.signal(Signal::TERM);
+    server.exit_code();
+}
+
 /// Certbot's directories are for root alone, and so they stay when the server has become somebody else.
 #[test]
 fn keys_for_root_alone_are_read_anew_too() {

@@ -10,6 +10,7 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, SupportedProtocolVers
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 const NAME: &str = "test.example";
 
@@ -127,6 +128,24 @@ fn a_stop_cuts_nothing() {
     scene.server.signal(rustix::process::Signal::TERM);
     assert!(client.answer(Method::Get).content == *content);
     client.expect_end("the server stops");
+}
+
+/// Some clients say that they will send nothing more as soon as they have asked (RFC 8446 §6.1). Those words lay unread when the server
+/// closed, which made a reset of it that took away the end of the answer.
+#[test]
+fn a_client_that_says_goodbye_when_it_has_asked_has_the_whole_answer() {
+    let (site, files) = site();
+    let scene = Scene::new(site, SIZES);
+    for (name, content) in &files {
+        let mut client = scene.client();
+        client.send(format!("GET /{name} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        client.take_some(1);
+        client.tls().send_close_notify();
+        client.send_records().expect("the connection is open");
+        // Until the server has put all of it into its socket, and is done.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(client.answer(Method::Get).content == *content, "{name}");
+    }
 }
 
 /// RFC 8446 §6.1 lets a client close without a word, and most do; no answer depends on it.

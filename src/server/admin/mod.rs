@@ -75,6 +75,8 @@ pub struct Admin {
     options: Options,
     listeners: Vec<Arc<Listener>>,
     serving: Option<Serving>,
+    /// Answers those who were there when it fell silent.
+    finishing: Option<JoinHandle<()>>,
 }
 
 /// The thread that serves it.
@@ -144,7 +146,8 @@ impl Admin {
         // From here on the process counts its time.
         counters::started();
         let scene = Arc::new(Scene::new(description, bound.options.is_public));
-        let mut admin = Admin { scene, options: bound.options, listeners: bound.listeners, serving: None };
+        let mut admin =
+            Admin { scene, options: bound.options, listeners: bound.listeners, serving: None, finishing: None };
         if !is_silent {
             admin.speak()?;
         }
@@ -158,7 +161,7 @@ impl Admin {
         Ok(())
     }
 
-    fn serve(&self, mut service: Service) -> std::io::Result<Option<Serving>> {
+    fn serve(&mut self, mut service: Service) -> std::io::Result<Option<Serving>> {
         if self.listeners.is_empty() {
             self.finish(service);
             return Ok(None);
@@ -234,14 +237,15 @@ impl Admin {
     }
 
     /// Answers who is under way still.
-    fn finish(&self, service: Service) {
+    fn finish(&mut self, service: Service) {
         if service.is_idle() {
             return;
         }
         let scene = self.scene.clone();
         let finishes = move || service.finish(&scene);
-        if let Err(error) = std::thread::Builder::new().name("admin".to_owned()).spawn(finishes) {
-            tracing::warn!("clients of the admin listener are cut off: {error}");
+        match std::thread::Builder::new().name("admin".to_owned()).spawn(finishes) {
+            Ok(thread) => self.finishing = Some(thread),
+            Err(error) => tracing::warn!("clients of the admin listener are cut off: {error}"),
         }
     }
 
@@ -257,6 +261,15 @@ impl Serving {
         let _ = self.stop.shutdown(Shutdown::Both);
         // It waits for nothing but this and its clients.
         self.thread.take()?.join().ok()
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        if let Some(finishing) = self.finishing.take() {
+            // It waits for clients, who have a few seconds at most.
+            let _ = finishing.join();
+        }
     }
 }
 
