@@ -9,7 +9,6 @@ until then; the run also looks after the memory of the server and that others ar
 from cases import case, on_connection
 from peer import *  # noqa: F403
 
-BIG = "/big.bin"
 CALM = ("ENHANCE_YOUR_CALM", "PROTOCOL_ERROR", "NO_ERROR")
 BATCH = 200
 
@@ -266,12 +265,15 @@ def _(place):
         peer.send(window_update(0, WINDOW_MAX - 65535), b"".join(headers(1 + 2 * n, request(BIG)) for n in range(50)))
         time.sleep(STALL_SECONDS)
         # What was under way comes, and then the end.
-        deadline = time.monotonic() + HANG_SECONDS
+        deadline, came = time.monotonic() + HANG_SECONDS, 0
         try:
             while peer.fill(deadline):
+                came += len(peer.received)
                 peer.received = b""
         except TimeoutError:
             raise Wrong("it is waited for") from None
+        if came >= 50 * BIG_BYTES:
+            raise Wrong("all of it came: it was waited for")
 
 
 # Silence.

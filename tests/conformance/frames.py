@@ -8,8 +8,6 @@ import struct
 from cases import case, on_connection
 from peer import *  # noqa: F403
 
-BIG = "/big.bin"
-
 
 @on_connection("9113 3.4", "the server's preface is SETTINGS, and it acknowledges the client's")
 def _(peer):

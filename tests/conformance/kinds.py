@@ -6,7 +6,6 @@ Invariant: see cases.py.
 from cases import on_connection
 from peer import *  # noqa: F403
 
-BIG = "/big.bin"
 OPEN = headers(1, request(method="POST"), END_HEADERS)
 BLOCK = block(*request())
 NO_WINDOW = {"with_settings": [(INITIAL_WINDOW_SIZE, 0)]}
@@ -280,7 +279,7 @@ def _(peer):
 
 @on_connection("9113 6.9", "content counts against the windows that the server gives, padding too")
 def _(peer):
-    """More content than any window, in whole frames: the server must give windows back, or end the stream."""
+    """As much as the window takes, in whole frames: the server must give windows back, or end the stream."""
     peer.send(headers(1, request(method="POST"), END_HEADERS))
     # Windows left to send in; a frame of a byte and 255 of padding costs 257.
     left, sent = min(65535, peer.theirs[INITIAL_WINDOW_SIZE]), 0
@@ -288,7 +287,7 @@ def _(peer):
         peer.send(frame(DATA, PADDED, 1, b"\xffx" + bytes(255)))
         left -= 257
         sent += 1
-    peer.ping()
+    peer.until(lambda f: f.kind == WINDOW_UPDATE or f.kind == RST_STREAM and f.stream == 1, "a window, or the end of the stream")
 
 
 @on_connection("9113 6.9.1", "content above the window of the stream is an error")

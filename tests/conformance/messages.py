@@ -6,7 +6,6 @@ Invariant: a malformed request costs its stream, and never another one.
 from cases import case, on_connection
 from peer import *  # noqa: F403
 
-BIG = "/big.bin"
 METHOD, SCHEME, PATH, AUTHORITY = request()
 EXTRA = ("x-extra", "1")
 

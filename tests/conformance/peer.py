@@ -31,6 +31,8 @@ END_HEADERS, PADDED, WITH_PRIORITY = 0x4, 0x8, 0x20
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = range(1, 7)
 DEFAULTS = {HEADER_TABLE_SIZE: 4096, ENABLE_PUSH: 1, INITIAL_WINDOW_SIZE: 65535, MAX_FRAME_SIZE: 16384}
 WINDOW_MAX = (1 << 31) - 1
+# What no window that a client begins with takes whole.
+BIG, BIG_BYTES = "/big.bin", 1 << 20
 
 # `fields` are the lines of a HEADERS frame, and otherwise None.
 Frame = namedtuple("Frame", "kind flags stream payload fields")

@@ -6,7 +6,6 @@ Invariant: what is judged is the order of DATA on one connection, whose window l
 from cases import on_connection
 from peer import *  # noqa: F403
 
-BIG = "/big.bin"
 # Held by the worker, so that nothing is waited for but windows and turns.
 FILE = "/file.bin"
 # Streams wait for a window of the connection; then all are there before the first is chosen.

@@ -6,7 +6,6 @@ Invariant: a stream that is to stay open or half-closed is one whose answer wait
 from cases import on_connection
 from peer import *  # noqa: F403
 
-BIG = "/big.bin"
 NO_WINDOW = {"with_settings": [(INITIAL_WINDOW_SIZE, 0)]}
 
 

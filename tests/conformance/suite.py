@@ -38,14 +38,13 @@ import priorities  # noqa: E402, F401
 import streams  # noqa: E402, F401
 from cases import CASES  # noqa: E402
 from pairs import self_signed  # noqa: E402
-from peer import Wrong  # noqa: E402
+from peer import BIG, BIG_BYTES, Wrong  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[2]
 JOBS = 12
 START_SECONDS_MAX = 20
 # What the process may hold more of after all attacks than before them, at its highest.
 GROWTH_KB_MAX = 128 * 1024
-BIG_BYTES = 1 << 20
 FILE_BYTES = 60_000
 CONFIGURATION = """
 root = "{root}"
@@ -93,7 +92,7 @@ class Server:
         (root / "folder").mkdir(parents=True)
         (root / "index.html").write_text("<!doctype html>\n<title>conformance</title>\n")
         (root / "folder/index.html").write_text("folder")
-        (root / "big.bin").write_bytes(random.Random(1).randbytes(BIG_BYTES))
+        (root / BIG[1:]).write_bytes(random.Random(1).randbytes(BIG_BYTES))
         (root / "file.bin").write_bytes(random.Random(2).randbytes(FILE_BYTES))
         certificate, key = make_pair(scratch, "localhost")
         file = scratch / "otus-httpd.conf"

@@ -32,12 +32,21 @@ impl Method {
 }
 
 /// One answer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     /// Name and value of each field line, in order.
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) content: Vec<u8>,
+}
+
+impl std::fmt::Debug for Response {
+    /// Of long content, how long it is: a report of megabytes is of use to nobody.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let content = String::from_utf8_lossy(self.content.get(..1000).unwrap_or(&self.content));
+        let Response { status, fields, .. } = self;
+        write!(f, "{status} {fields:?} {} bytes: {content:?}", self.content.len())
+    }
 }
 
 impl Response {
