@@ -90,6 +90,7 @@ pub async fn answer(
         host: authority,
         client: served.service.client(peer, &head.fields),
         now: Moment { tick: shard.clock.ticks(), date: now.date },
+        challenges_alone: site.general_policy().https.shows_challenges_alone(peer.secured),
     };
     let mut answer = exchange.answer(site, &asked, out).await;
     // Noted last: the futures in between need not carry it.

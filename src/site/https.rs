@@ -1,6 +1,7 @@
 //! What a site demands of the connection that a request came by: TLS, or more of it than another site does.
 //!
-//! Order: [`Https::objection`] is asked before anything is looked up.
+//! Order: [`Https::objection`] is asked before anything is looked up · where [`Https::shows_challenges_alone`], each further path that the
+//! asked one leads to must be a challenge ([`is_challenge`]), too.
 //!
 //! Invariant: what a site shows to clients with certificates alone is shown to nobody whose connection was not asked for one.
 
@@ -34,6 +35,11 @@ pub struct Demand {
 /// What authorities look at to see that a name is whose it seems to be (RFC 8555 §8.3): they ask without TLS, for there may be none yet.
 const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 
+/// Whether authorities look at this path.
+pub fn is_challenge(path: &SitePath<'_>) -> bool {
+    path.as_bytes().starts_with(CHALLENGES)
+}
+
 /// A way of each path to the same one by HTTPS, at this port.
 pub fn redirect(port: u16) -> Redirect {
     let port = if port == 443 { String::new() } else { format!(":{port}") };
@@ -55,7 +61,7 @@ impl Https {
             return None;
         }
         // An authority asks for these without TLS, and shows no certificate.
-        let is_challenge = path.as_bytes().starts_with(CHALLENGES);
+        let is_challenge = is_challenge(path);
         if secured.is_none() && redirects && !is_challenge {
             if let Some((redirect, captures)) =
                 self.elsewhere.as_ref().and_then(|redirect| Some((redirect, redirect.from.captures(path.as_bytes())?)))
@@ -72,6 +78,11 @@ impl Https {
             None => demand.forbids_plain && !is_challenge,
         });
         is_misdirected.then_some(Located::Failed(Status::MISDIRECTED_REQUEST))
+    }
+
+    /// Whether a connection that was met with the terms of this number, or comes without TLS, is shown challenges and nothing else of the site.
+    pub fn shows_challenges_alone(&self, secured: Option<u16>) -> bool {
+        secured.is_none() && self.demand.is_some_and(|demand| demand.forbids_plain)
     }
 }
 
@@ -107,6 +118,16 @@ mod tests {
                 Some(other) => panic!("{other:?}"),
             };
             assert_eq!(found, expected.map(str::to_owned), "{demand:?} {redirects} {secured:?} {path}");
+        }
+        for (demand, secured, expected) in [
+            (None, None, false),
+            (demand(false), None, false),
+            (demand(true), None, true),
+            (demand(true), Some(3), false),
+            (demand(true), Some(1), false),
+        ] {
+            let https = Https { demand, ..Https::default() };
+            assert_eq!(https.shows_challenges_alone(secured), expected, "{demand:?} {secured:?}");
         }
         assert!(matches!(
             redirect(443).to.expand_location(

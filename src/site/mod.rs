@@ -111,6 +111,8 @@ pub struct Asked<'a> {
     pub client: Option<IpAddr>,
     /// When it came.
     pub now: Moment,
+    /// Whether nothing but what authorities look at may be shown to it: the site demands TLS of all other requests, and it came without.
+    pub challenges_alone: bool,
 }
 
 /// The moment of a request, as far as a site cares.
@@ -277,6 +279,11 @@ impl Site {
             }
         };
         for _ in 0..PATHS_MAX {
+            if asked.challenges_alone && !https::is_challenge(&path) {
+                let path = path.as_bytes().escape_ascii();
+                tracing::debug!(%path, reason = "no_tls", "refused: a challenge leads to what is not shown without TLS");
+                return Located::Failed(Status::MISDIRECTED_REQUEST);
+            }
             let policy = self.policies.of(&path);
             if let Some(stopped) = self.stopped(&policy, asked).await {
                 return stopped;

@@ -6,7 +6,7 @@ use crate::harness::server::{PROGRAM, Setup};
 use crate::harness::site::{set_mode, write};
 use crate::harness::successor::Successor;
 use crate::harness::{Client, Server, Site, eventually, is_root, skipped};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
@@ -57,7 +57,7 @@ impl ServerCertVerifier for Anything {
 }
 
 /// A client that speaks this version, with a certificate of its own or without.
-fn config(version: &'static SupportedProtocolVersion, own: Option<&Made>) -> Arc<ClientConfig> {
+pub(super) fn config(version: &'static SupportedProtocolVersion, own: Option<&Made>) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_protocol_versions(&[version]).expect("the provider has it");
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anything));
@@ -71,31 +71,22 @@ fn config(version: &'static SupportedProtocolVersion, own: Option<&Made>) -> Arc
 }
 
 /// A certificate and its key.
-struct Made {
-    certificate: String,
-    key: String,
-    der: CertificateDer<'static>,
-    key_der: Vec<u8>,
+pub(super) struct Made {
+    pub(super) certificate: String,
+    pub(super) key: String,
+    pub(super) der: CertificateDer<'static>,
+    pub(super) key_der: Vec<u8>,
 }
 
 impl Made {
-    fn new(name: &str) -> Made {
+    pub(super) fn new(name: &str) -> Made {
         let (certificate, key) = self_signed(name, |_| {});
         let key_der = key.serialize_der();
         Made { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().clone(), key_der }
     }
 
-    /// One that this authority vouches for.
-    fn signed_by(authority: &CertifiedIssuer<'_, KeyPair>) -> Made {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["client".to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, authority).expect("an authority signs");
-        let key_der = key.serialize_der();
-        Made { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().clone(), key_der }
-    }
-
     /// Puts both into files `STEM.crt` and `STEM.key` beside what is served.
-    fn write(&self, site: &Site, stem: &str) -> Paths {
+    pub(super) fn write(&self, site: &Site, stem: &str) -> Paths {
         let paths = Paths(["crt", "key"].map(|ending| site.outside().join(format!("{stem}.{ending}"))));
         write(&paths.0[0], &self.certificate);
         write(&paths.0[1], &self.key);
@@ -111,10 +102,10 @@ fn self_signed(name: &str, change: impl FnOnce(&mut CertificateParams)) -> (rcge
     (params.self_signed(&key).expect("a key signs"), key)
 }
 
-struct Paths([PathBuf; 2]);
+pub(super) struct Paths(pub(super) [PathBuf; 2]);
 
 impl Paths {
-    fn table(&self, header: &str) -> String {
+    pub(super) fn table(&self, header: &str) -> String {
         let [certificate, key] = &self.0;
         format!("[{header}]\ncertificate = '{}'\nkey = '{}'\n", certificate.display(), key.display())
     }
@@ -131,7 +122,7 @@ fn shown_over(server: &Server, name: &str, version: &'static SupportedProtocolVe
 }
 
 /// A server with one certificate, on an address with TLS.
-fn serving(site: &Site, table: &str) -> Setup {
+pub(super) fn serving(site: &Site, table: &str) -> Setup {
     Setup::configured(format!("listen = '127.0.0.1:0 tls'\nroot = '{}'\n{table}", site.root().display()))
 }
 
@@ -170,42 +161,6 @@ fn each_name_is_shown_its_own_certificate() {
         [ask("x.b.example", "a.example"), ask("a.example", "x.b.example"), ask("a.example", "a.example")],
         [421, 200, 200]
     );
-}
-
-#[test]
-fn clients_show_certificates_where_they_must() {
-    let site = Site::new();
-    site.file("index.html", "x");
-    let authority_key = KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::new(vec!["authority".to_owned()]).expect("a name");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, authority_key).expect("a key signs");
-    let ca = site.outside().join("ca.crt");
-    write(&ca, authority.pem());
-    let (good, stranger) = (Made::signed_by(&authority), Made::new("stranger"));
-    let table = Made::new("a.example").write(&site, "a").table("tls");
-    for (verify, with_none, with_good, with_stranger) in
-        [("required", false, true, false), ("optional", true, true, false), ("off", true, true, true)]
-    {
-        let keys = format!("{table}client_ca = '{}'\nclient_verify = '{verify}'\n", ca.display());
-        let server = serving(&site, &keys).start();
-        for (own, expected) in [(None, with_none), (Some(&good), with_good), (Some(&stranger), with_stranger)] {
-            for version in [&TLS13, &TLS12] {
-                // In TLS 1.3 the client has ended its handshake before the server looks at what it showed.
-                let client = server.client().secure(&config(version, own), "a.example");
-                let answer = client.and_then(|mut client| {
-                    let _ = client.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-                    client.receive(crate::harness::Method::Get)
-                });
-                let is_served = answer.is_ok_and(|response| response.status == 200);
-                assert_eq!(is_served, expected, "{verify} {} {version:?}", own.is_some());
-            }
-        }
-    }
-    // Nor is what is for clients with certificates alone given to those who come without TLS.
-    let keys = format!("{table}client_ca = '{}'\n", ca.display());
-    let text = format!("listen = ['127.0.0.1:0', '127.0.0.1:0 tls']\nroot = '{}'\n{keys}", site.root().display());
-    assert_eq!(Setup::configured(text).start().get("/").status, 421);
 }
 
 #[test]

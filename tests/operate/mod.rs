@@ -6,6 +6,7 @@
 mod admin;
 mod browsers;
 mod certificates;
+mod client_certificates;
 mod configuration;
 mod control;
 mod drain;
