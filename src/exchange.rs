@@ -35,6 +35,7 @@ use crate::site::policy::Policy;
 use crate::site::rule::RequestParts;
 use crate::site::{Asked, Located, Moment, Representation, Site, page};
 use crate::storage::refusal::Refusal;
+use crate::tls::numbers::TermsNumber;
 use std::borrow::Cow;
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -203,7 +204,7 @@ struct Exchange<'a> {
     persistence: Persistence,
     form: HeadForm<'a>,
     /// The terms of the connection, where it has TLS.
-    secured: Option<u16>,
+    secured: Option<TermsNumber>,
 }
 
 impl Exchange<'_> {

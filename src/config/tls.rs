@@ -9,7 +9,7 @@ use super::table::{Problem, Table, Value, World};
 use crate::server::{Address, Listen};
 use crate::site::https::{Demand, Https, redirect};
 use crate::site::lifetime;
-use crate::tls::numbers::number_of;
+use crate::tls::numbers::InForce;
 use crate::tls::{Clients, Names, Options, Plan};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -112,6 +112,7 @@ pub(super) fn plan(
     let mut hsts = Vec::new();
     let mut add = |certificate: Certificate, plan: &mut Plan| {
         plan.tables.push(certificate.options);
+        plan.in_force.push(InForce::default());
         hsts.push(certificate.strict_transport);
         u16::try_from(plan.tables.len() - 1).expect("sites are not more")
     };
@@ -144,15 +145,6 @@ pub(super) fn plan(
         }
         plan.listeners.push(Some(names));
     }
-    for options in &plan.tables {
-        let number = number_of(options);
-        plan.numbers.push(number.ok_or_else(|| {
-            Problem::new(
-                0..0,
-                "more sorts of `min_version`, `client_ca` and `client_verify` were in force since the start than can be told apart; restart the server",
-            )
-        })?);
-    }
     let https = (0..of_sites.len().max(1)).map(|site| {
         // Where clients from elsewhere come in, and best of all where no port need be named.
         let addresses =
@@ -162,7 +154,7 @@ pub(super) fn plan(
         let own = of_sites[site].map(usize::from);
         Arc::new(Https {
             elsewhere: port.map(|port| Arc::new(redirect(port))),
-            demand: own.and_then(|place| demand(&plan.tables[place], plan.numbers[place])),
+            demand: own.and_then(|place| demand(&plan.tables[place], &plan.in_force[place])),
             strict_transport: met[site].and_then(|place| hsts[usize::from(place)].clone()),
         })
     });
@@ -188,9 +180,9 @@ fn address_of(listen: &Listen, served: &[usize], site: usize) -> Option<SocketAd
 }
 
 /// What these keys ask for that those of another site need not.
-fn demand(options: &Options, terms: u16) -> Option<Demand> {
+fn demand(options: &Options, terms: &InForce) -> Option<Demand> {
     let forbids_plain = options.clients.as_ref().is_some_and(|clients| clients.is_required);
-    (options.only_1_3 || options.clients.is_some()).then_some(Demand { terms, forbids_plain })
+    (options.only_1_3 || options.clients.is_some()).then(|| Demand { terms: terms.clone(), forbids_plain })
 }
 
 /// That a place sends clients to a site's HTTPS, which it does not have.
@@ -203,6 +195,7 @@ pub(super) fn nowhere(value: Option<Value<'_>>) -> Problem {
 mod tests {
     use super::super::{Config, check_text};
     use crate::cli::Args;
+    use crate::tls::numbers::TermsNumber;
 
     const TLS: &str = "[tls]\ncertificate = 'c'\nkey = 'k'\n";
 
@@ -262,6 +255,8 @@ mod tests {
         let https = |site: usize| sites[site].keys.https.as_ref().expect("each site has it");
         assert_eq!(https(1).strict_transport.as_deref(), Some("max-age=86400"));
         assert!(https(0).demand.is_none() && https(0).strict_transport.is_none() && https(0).elsewhere.is_some());
-        assert!(https(1).demand.is_some_and(|demand| demand.forbids_plain && demand.terms == plan.numbers[1]));
+        let demand = https(1).demand.as_ref().expect("it has authorities");
+        plan.in_force[1].put(TermsNumber::new(3));
+        assert!(demand.forbids_plain && demand.terms.number() == Some(TermsNumber::new(3)));
     }
 }

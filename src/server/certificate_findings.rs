@@ -20,9 +20,9 @@ const PEOPLE_MIN: u32 = 1000;
 /// All findings; `account` is whom the server will be, where that is somebody else.
 pub(super) fn examine(plan: &Plan, account: Option<&Account>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (number, table) in (0_u16..).zip(&plan.tables) {
+    for (place, table) in (0_u16..).zip(&plan.tables) {
         of_table(table, plan.offers_http2, account, &mut findings);
-        let is_used = plan.listeners.iter().flatten().any(|names| names.places().any(|used| used == number));
+        let is_used = plan.listeners.iter().flatten().any(|names| names.places().any(|used| used == place));
         if !is_used {
             let what = "no address shows it; put `tls` behind one of `listen`, such as \"443 tls\"";
             findings.push(say(Level::Warning, &table.certificate, what));
@@ -93,6 +93,7 @@ fn readers(key: &Path, account: Option<&Account>) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::tls::Clients;
+    use crate::tls::numbers::InForce;
     use crate::tls::self_signed::self_signed;
     use std::fs::{Permissions, set_permissions, write};
     use std::os::unix::fs::PermissionsExt;
@@ -122,7 +123,8 @@ mod tests {
             .expect("a file of the test");
         let clients = Some(Clients { authorities, is_required: true });
         let strangers = found(0o600, &Options { clients, ..table.clone() });
-        let plan = Plan { tables: vec![table], numbers: vec![0], listeners: vec![None], offers_http2: true };
+        let plan =
+            Plan { tables: vec![table], in_force: vec![InForce::default()], listeners: vec![None], offers_http2: true };
         let unused = examine(&plan, None);
         std::fs::remove_dir_all(&directory).expect("it is ours");
         assert!(matches!(&good[..], [(Level::Ok, what)] if what.contains("ends in 89 days")), "{good:?}");

@@ -8,6 +8,7 @@
 use super::reader::{self, Reader};
 use super::{StartError, privileges};
 use crate::tls::facts::Facts;
+use crate::tls::numbers::{TermsNumber, number_of};
 use crate::tls::pair::{self, BadPair, Pair};
 use crate::tls::terms::BadOffer;
 use crate::tls::{Listener, Names, Offer, Options, Plan, Terms, terms};
@@ -33,12 +34,19 @@ pub struct Certificates {
 /// What one table of the plan came to.
 #[derive(Debug)]
 struct Shown {
+    number: TermsNumber,
     offer: Offer,
     facts: Facts,
     /// The files that it was read from.
     read_from: Stamps,
     /// Others, which were found broken, and whether that was told.
     broken: Option<(Stamps, bool)>,
+}
+
+impl From<Loaded> for Shown {
+    fn from(Loaded { number, offer, facts, stamps }: Loaded) -> Shown {
+        Shown { number, offer, facts, read_from: stamps, broken: None }
+    }
 }
 
 /// A certificate, for people and monitoring.
@@ -63,18 +71,18 @@ impl Certificates {
     pub(super) fn load(plan: &Plan, reader: Option<Arc<Reader>>) -> Result<Certificates, StartError> {
         let mut shown = Vec::with_capacity(plan.tables.len());
         for table in &plan.tables {
-            let Loaded { offer, facts, stamps } =
-                load(table, plan.offers_http2, reader.as_deref()).map_err(StartError)?;
-            shown.push(Shown { offer, facts, read_from: stamps, broken: None });
+            let loaded = load(table, plan.offers_http2, reader.as_deref()).map_err(StartError)?;
+            shown.push(Shown::from(loaded));
         }
-        let offers = offers(plan, &shown);
+        put_in_force(plan, &shown);
+        let offers = offers(&shown);
         let listener =
             |names: &Option<Names>| Some(Arc::new(Listener::new(Terms::new(names.as_ref()?.clone(), offers.clone()))));
         let listeners = plan.listeners.iter().map(listener).collect();
         let now = Instant::now();
         let plan = Arc::new(plan.clone());
         let certificates = Certificates { plan, listeners, shown, reader, last_look: now, last_reminder: now };
-        (0..certificates.shown.len()).for_each(|number| certificates.warn_of(number));
+        (0..certificates.shown.len()).for_each(|place| certificates.warn_of(place));
         Ok(certificates)
     }
 
@@ -112,23 +120,25 @@ impl Certificates {
         self.last_look = Instant::now();
         let plan = self.plan.clone();
         let mut is_renewed = false;
-        for (number, table) in plan.tables.iter().enumerate() {
-            is_renewed |= self.look_at(number, table);
+        for (place, table) in plan.tables.iter().enumerate() {
+            is_renewed |= self.look_at(place, table);
         }
         if is_renewed {
-            let offers = offers(&plan, &self.shown);
+            // Before what goes with them: who is met with an offer of before is never taken for one who is met with this.
+            put_in_force(&plan, &self.shown);
+            let offers = offers(&self.shown);
             self.listeners.iter().flatten().for_each(|listener| listener.renew(&offers));
         }
         if self.last_reminder.elapsed() >= REMINDER_PAUSE {
             self.last_reminder = Instant::now();
-            (0..self.shown.len()).for_each(|number| self.warn_of(number));
+            (0..self.shown.len()).for_each(|place| self.warn_of(place));
         }
         is_renewed
     }
 
-    fn look_at(&mut self, number: usize, table: &Options) -> bool {
+    fn look_at(&mut self, place: usize, table: &Options) -> bool {
         let stamps = Stamps::of(table, self.reader.as_deref());
-        let shown = &mut self.shown[number];
+        let shown = &mut self.shown[place];
         if stamps == shown.read_from {
             shown.broken = None;
             return false;
@@ -136,12 +146,15 @@ impl Certificates {
         // Tried again all the same: what kept them from being read may have passed.
         let was_told = matches!(&shown.broken, Some((broken, true)) if *broken == stamps);
         match load(table, self.plan.offers_http2, self.reader.as_deref()) {
-            Ok(Loaded { offer, facts, stamps }) => {
-                *shown = Shown { offer, facts, read_from: stamps, broken: None };
-                let facts = &shown.facts;
-                let days = facts.days_left(unix_seconds());
+            Ok(loaded) => {
+                let before = std::mem::replace(shown, Shown::from(loaded));
+                let days = shown.facts.days_left(unix_seconds());
                 tracing::info!("{}: read anew; the certificate ends in {days} days", table.certificate.display());
-                self.warn_of(number);
+                if shown.number != before.number {
+                    let file = table.clients.as_ref().map_or(Path::new(""), |clients| &clients.authorities);
+                    tracing::info!("{}: other authorities; clients have to connect anew (421)", file.display());
+                }
+                self.warn_of(place);
                 true
             }
             Err(why) => {
@@ -157,8 +170,8 @@ impl Certificates {
     }
 
     /// Tells of what clients would not like about a certificate.
-    fn warn_of(&self, number: usize) {
-        let (Some(table), Some(shown)) = (self.plan.tables.get(number), self.shown.get(number)) else { return };
+    fn warn_of(&self, place: usize) {
+        let (Some(table), Some(shown)) = (self.plan.tables.get(place), self.shown.get(place)) else { return };
         let names = table.names.iter().map(String::as_str);
         for concern in shown.facts.concerns(names, unix_seconds()) {
             tracing::warn!("{}: {concern}", table.certificate.display());
@@ -166,17 +179,26 @@ impl Certificates {
     }
 }
 
+/// Has sites ask for connections that were met with what is shown now.
+fn put_in_force(plan: &Plan, shown: &[Shown]) {
+    plan.in_force.iter().zip(shown).for_each(|(in_force, shown)| in_force.put(shown.number));
+}
+
 /// What is shown, with the number of each.
-fn offers(plan: &Plan, shown: &[Shown]) -> Arc<[(u16, Offer)]> {
-    plan.numbers.iter().copied().zip(shown.iter().map(|shown| shown.offer.clone())).collect()
+fn offers(shown: &[Shown]) -> Arc<[(TermsNumber, Offer)]> {
+    shown.iter().map(|shown| (shown.number, shown.offer.clone())).collect()
 }
 
 /// What a table stands for, with what was seen of it.
 pub(super) struct Loaded {
+    number: TermsNumber,
     offer: Offer,
     pub(super) facts: Facts,
     stamps: Stamps,
 }
+
+const NUMBERS_EXHAUSTED: &str = "more sorts of `min_version`, `client_ca` and `client_verify` were in force since the start than can be \
+                                told apart; restart the server";
 
 /// Reads the files of one table. The error is one line: the file, the cause, the remedy.
 pub(super) fn load(table: &Options, offers_http2: bool, reader: Option<&Reader>) -> Result<Loaded, String> {
@@ -203,7 +225,8 @@ pub(super) fn load(table: &Options, offers_http2: bool, reader: Option<&Reader>)
         BadOffer::Authorities(what) => say(authorities_file, &what),
         BadOffer::Certificate(what) => say(&table.certificate, &what),
     })?;
-    Ok(Loaded { offer, facts, stamps })
+    let number = number_of(table, &authorities).ok_or_else(|| NUMBERS_EXHAUSTED.to_owned())?;
+    Ok(Loaded { number, offer, facts, stamps })
 }
 
 /// The present, as Unix time.

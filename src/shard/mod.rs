@@ -18,6 +18,7 @@ use crate::site::Site;
 use crate::socket::bulk::Bulk;
 use crate::storage::root::Denied;
 use crate::tls;
+use crate::tls::numbers::TermsNumber;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
@@ -33,7 +34,7 @@ pub struct Peer {
     /// Its address, or that of the client whose connection a trusted proxy passes on; none on a Unix socket.
     pub address: Option<IpAddr>,
     /// The number of the TLS terms that it was met with; none without TLS.
-    pub secured: Option<u16>,
+    pub secured: Option<TermsNumber>,
 }
 
 /// What one core owns.

@@ -3,12 +3,14 @@
 //! Order: [`Https::objection`] is asked before anything is looked up · where [`Https::shows_challenges_alone`], each further path that the
 //! asked one leads to must be a challenge ([`is_challenge`]), too.
 //!
-//! Invariant: what a site shows to clients with certificates alone is shown to nobody whose connection was not asked for one.
+//! Invariant: what a site shows to clients with certificates alone is shown to nobody whose connection was not asked for one, or was
+//! vouched for by an authority that does not count any more.
 
 use super::Located;
 use super::rule::{Redirect, RequestParts};
 use crate::http::status::Status;
 use crate::http::target::SitePath;
+use crate::tls::numbers::{InForce, TermsNumber};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,10 +26,10 @@ pub struct Https {
 }
 
 /// Terms that others of the same server do not stand for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Demand {
-    /// Their number.
-    pub terms: u16,
+    /// Their number, which is another when their authorities are.
+    pub terms: InForce,
     /// Whether a request without TLS is turned away, too.
     pub forbids_plain: bool,
 }
@@ -52,7 +54,7 @@ impl Https {
     pub fn objection<'a>(
         &self,
         redirects: bool,
-        secured: Option<u16>,
+        secured: Option<TermsNumber>,
         path: &SitePath<'_>,
         parts: impl FnOnce() -> RequestParts<'a>,
     ) -> Option<Located> {
@@ -73,16 +75,16 @@ impl Https {
             }
         }
         // RFC 9110 §15.5.20: a client that takes this connection for the site's as well opens another one.
-        let is_misdirected = self.demand.is_some_and(|demand| match secured {
-            Some(terms) => terms != demand.terms,
+        let is_misdirected = self.demand.as_ref().is_some_and(|demand| match secured {
+            Some(number) => demand.terms.number() != Some(number),
             None => demand.forbids_plain && !is_challenge,
         });
         is_misdirected.then_some(Located::Failed(Status::MISDIRECTED_REQUEST))
     }
 
     /// Whether a connection that was met with the terms of this number, or comes without TLS, is shown challenges and nothing else of the site.
-    pub fn shows_challenges_alone(&self, secured: Option<u16>) -> bool {
-        secured.is_none() && self.demand.is_some_and(|demand| demand.forbids_plain)
+    pub fn shows_challenges_alone(&self, secured: Option<TermsNumber>) -> bool {
+        secured.is_none() && self.demand.as_ref().is_some_and(|demand| demand.forbids_plain)
     }
 }
 
@@ -92,7 +94,9 @@ mod tests {
 
     #[test]
     fn who_comes_without_is_sent_on_or_away() {
-        let demand = |forbids_plain| Some(Demand { terms: 3, forbids_plain });
+        let in_force = InForce::default();
+        in_force.put(TermsNumber::new(3));
+        let demand = |forbids_plain| Some(Demand { terms: in_force.clone(), forbids_plain });
         type Case = (Option<Demand>, bool, Option<u16>, &'static str, Result<&'static str, Option<u16>>);
         let cases: [Case; 11] = [
             (None, true, None, "/a%20b", Ok("https://example.org:8443/a%20b?q")),
@@ -108,6 +112,7 @@ mod tests {
             (demand(true), true, None, "/.well-known/acme-challenge/token", Err(None)),
         ];
         for (demand, redirects, secured, path, expected) in cases {
+            let secured = secured.map(TermsNumber::new);
             let https = Https { elsewhere: Some(Arc::new(redirect(8443))), demand, strict_transport: None };
             let site_path = SitePath::parse(path).expect("each row is a path");
             let parts = RequestParts { path: site_path.as_bytes(), query: Some("q"), host: Some("example.org") };
@@ -117,7 +122,7 @@ mod tests {
                 None => Err(None),
                 Some(other) => panic!("{other:?}"),
             };
-            assert_eq!(found, expected.map(str::to_owned), "{demand:?} {redirects} {secured:?} {path}");
+            assert_eq!(found, expected.map(str::to_owned), "{https:?} {redirects} {secured:?} {path}");
         }
         for (demand, secured, expected) in [
             (None, None, false),
@@ -127,7 +132,8 @@ mod tests {
             (demand(true), Some(1), false),
         ] {
             let https = Https { demand, ..Https::default() };
-            assert_eq!(https.shows_challenges_alone(secured), expected, "{demand:?} {secured:?}");
+            let secured = secured.map(TermsNumber::new);
+            assert_eq!(https.shows_challenges_alone(secured), expected, "{https:?} {secured:?}");
         }
         assert!(matches!(
             redirect(443).to.expand_location(

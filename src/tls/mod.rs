@@ -1,7 +1,7 @@
 //! TLS: which certificate is shown to whom, and on which terms. Nothing outside of it names the library that does the cryptography.
 //!
 //! Order: [`Plan`], what the configuration says · [`pair`] reads a certificate and its key, [`facts`] what it says · [`terms`] makes of them what connections
-//! are met with · [`Listener`] holds that for one listener, and is given another when files change.
+//! are met with, and [`numbers`] tells those apart · [`Listener`] holds that for one listener, and is given another when files change.
 //!
 //! Invariant: there is one listener for all workers, and what it offers is replaced as a whole: no handshake sees half of a change.
 
@@ -14,6 +14,7 @@ pub mod terms;
 
 pub use terms::{Listener, Names, Terms};
 
+use numbers::InForce;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,12 +54,12 @@ pub struct Clients {
 }
 
 /// What is offered on all listeners.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Every `[tls]` that there is.
     pub tables: Vec<Options>,
-    /// The numbers of their terms.
-    pub numbers: Vec<u16>,
+    /// The numbers of the terms that each stands for.
+    pub in_force: Vec<InForce>,
     /// For each listener, the places of those that are for each name; none where connections are not encrypted.
     pub listeners: Vec<Option<Names>>,
     /// Whether HTTP/2 is offered.

@@ -7,6 +7,7 @@
 //! them is bounded by [`STEP_BYTES_MAX`]; of what came in, 64 KiB are while the handshake goes on, and two records behind it.
 
 use super::Terms;
+use super::numbers::TermsNumber;
 use rustls::server::Acceptor;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
 use std::io::{IoSlice, Read, Write};
@@ -30,7 +31,7 @@ pub struct TlsFacts {
     /// Whether HTTP/2 was agreed on (RFC 9113 §3.2).
     pub is_http2: bool,
     /// The number of the terms.
-    pub terms: u16,
+    pub terms: TermsNumber,
 }
 
 /// A version of the protocol.
@@ -147,7 +148,7 @@ pub struct Session {
     /// Bytes of records that were given out.
     given_bytes: u64,
     server_name: Option<Box<str>>,
-    terms: u16,
+    terms: TermsNumber,
     facts: Option<Rc<TlsFacts>>,
 }
 
@@ -165,7 +166,7 @@ const EAGER_BYTES: usize = 10 * EAGER_RECORD_BYTES;
 const IDLE_MIN: Duration = Duration::from_secs(1);
 
 impl Session {
-    fn new(connection: ServerConnection, server_name: Option<Box<str>>, terms: u16) -> Session {
+    fn new(connection: ServerConnection, server_name: Option<Box<str>>, terms: TermsNumber) -> Session {
         Session {
             connection,
             owed_bytes: 0,
@@ -354,7 +355,7 @@ pub(crate) mod tests {
             let server = server.with_single_cert(vec![signed.cert.der().clone()], key).expect("they match");
             let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
             let client = builder.expect("the provider has them").with_root_certificates(roots).with_no_client_auth();
-            let terms = Terms::new(Names::all(0), Arc::from([(0, Arc::new(server))]));
+            let terms = Terms::new(Names::all(0), Arc::from([(TermsNumber::new(1), Arc::new(server))]));
             Both { listener: Arc::new(Listener::new(terms)), client: Arc::new(client) }
         }
 

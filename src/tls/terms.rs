@@ -5,6 +5,7 @@
 //!
 //! Invariant: terms are complete: whatever name a client asks for, or none, there is a certificate for it.
 
+use super::numbers::TermsNumber;
 use super::pair::{self, Pair};
 use super::{Offer, Options};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -35,11 +36,11 @@ impl Names {
     }
 
     /// Has a name be met with the table at this place: `example.org`, or `*.example.org` for all below.
-    pub fn add(&mut self, name: &str, number: u16) {
+    pub fn add(&mut self, name: &str, place: u16) {
         let lower = name.to_ascii_lowercase();
         match lower.strip_prefix("*.") {
-            Some(suffix) => self.below.insert(suffix.into(), number),
-            None => self.exact.insert(lower.into(), number),
+            Some(suffix) => self.below.insert(suffix.into(), place),
+            None => self.exact.insert(lower.into(), place),
         };
     }
 
@@ -65,7 +66,7 @@ impl Names {
 pub struct Terms {
     names: Names,
     /// Those of all tables of the plan, each with its number.
-    offers: Arc<[(u16, Offer)]>,
+    offers: Arc<[(TermsNumber, Offer)]>,
 }
 
 impl fmt::Debug for Terms {
@@ -77,13 +78,13 @@ impl fmt::Debug for Terms {
 
 impl Terms {
     /// The terms of a listener; `offers` are those of all tables of the plan.
-    pub fn new(names: Names, offers: Arc<[(u16, Offer)]>) -> Terms {
+    pub fn new(names: Names, offers: Arc<[(TermsNumber, Offer)]>) -> Terms {
         assert!(names.places().all(|place| usize::from(place) < offers.len()), "each name leads to an offer");
         Terms { names, offers }
     }
 
     /// The terms for a client that asks for this name, and their number ([`numbers`](super::numbers)).
-    pub fn choose(&self, server_name: Option<&str>) -> (u16, &Offer) {
+    pub fn choose(&self, server_name: Option<&str>) -> (TermsNumber, &Offer) {
         let (number, offer) = &self.offers[usize::from(self.names.find(server_name))];
         (*number, offer)
     }
@@ -112,7 +113,7 @@ impl Listener {
     }
 
     /// The same for other offers, under the names that it has.
-    pub fn renew(&self, offers: &Arc<[(u16, Offer)]>) {
+    pub fn renew(&self, offers: &Arc<[(TermsNumber, Offer)]>) {
         let names = self.terms().names.clone();
         self.offer(Terms::new(names, offers.clone()));
     }
@@ -192,8 +193,8 @@ mod tests {
     #[test]
     fn whole_names_come_before_those_below() {
         let mut names = Names::all(7);
-        for (name, number) in [("example.org", 1), ("*.example.org", 2), ("*.b.Example.org", 3), ("a.example.org", 4)] {
-            names.add(name, number);
+        for (name, place) in [("example.org", 1), ("*.example.org", 2), ("*.b.Example.org", 3), ("a.example.org", 4)] {
+            names.add(name, place);
         }
         for (name, expected) in [
             (None, 7),

@@ -5,8 +5,9 @@
 use super::certificates::{Made, config, serving};
 use crate::harness::server::Setup;
 use crate::harness::site::write;
-use crate::harness::{Client, Method, Site};
+use crate::harness::{Client, Method, Server, Site, eventually};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -100,4 +101,45 @@ fn challenges_lead_to_nothing_else() {
             assert_eq!(answer.content == b"proof", expected == 200, "{rule} {path}");
         }
     }
+}
+
+/// What a client is told that shows this certificate on a connection of its own; nothing where its handshake fails.
+fn told(server: &Server, own: &Made) -> Option<u16> {
+    let mut client = server.client().secure(&config(&TLS13, Some(own)), "a.example").ok()?;
+    // In TLS 1.3 the client has ended its handshake before the server looks at what it showed.
+    let _ = client.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.receive(Method::Get).ok().map(|answer| answer.status)
+}
+
+/// Nobody goes on by the word of an authority that was taken out, however long the connection has been open.
+#[test]
+fn another_authority_holds_for_open_connections_too() {
+    let site = Site::new();
+    site.file("index.html", "x");
+    let ca = site.outside().join("ca.crt");
+    let authorities = [authority(), authority()];
+    let clients = [signed_by(&authorities[0]), signed_by(&authorities[1])];
+    write(&ca, authorities[0].pem());
+    let table = Made::new("a.example").write(&site, "a").table("tls");
+    let server = serving(&site, &format!("{table}client_ca = '{}'\n", ca.display())).start();
+    let open = |own| server.client().secure(&config(&TLS13, Some(own)), "a.example").expect("a handshake");
+    let mut first = open(&clients[0]);
+    assert_eq!(first.get("/").status, 200);
+    // The same in another file: what was proved is proved still.
+    write(&ca, format!("The only one.\n{}", authorities[0].pem()));
+    server.wait_for_log("a.crt: read anew");
+    assert_eq!(first.get("/").status, 200);
+    assert!(!server.log().contains("other authorities"), "{}", server.log());
+    write(&ca, authorities[1].pem());
+    eventually("the other authority", || first.get("/").status == 421);
+    server.wait_for_log("ca.crt: other authorities; clients have to connect anew (421)");
+    assert_eq!([told(&server, &clients[0]), told(&server, &clients[1])], [None, Some(200)]);
+    let mut second = open(&clients[1]);
+    assert_eq!(second.get("/").status, 200);
+    // By a reload, which may come before the files are looked at.
+    write(&ca, authorities[0].pem());
+    server.signal(Signal::HUP);
+    eventually("the first authority", || second.get("/").status == 421);
+    assert_eq!([told(&server, &clients[0]), told(&server, &clients[1])], [Some(200), None]);
+    assert_eq!(first.get("/").status, 200, "what it has proved counts again");
 }
