@@ -295,8 +295,8 @@ fn unread(error: &std::io::Error) -> String {
         ErrorKind::PermissionDenied => {
             let user = privileges::whoami();
             format!(
-                "permission denied to the user {user}; let its group read it (`chgrp`, `chmod 0640`), have it copied where it is \
-                 renewed (docs/https.md), or restart the server, where root starts it"
+                "permission denied to the user {user}; let its group read it (`chgrp`, `chmod 0640`), or have it copied where it is \
+                 renewed (docs/https.md)"
             )
         }
         _ => format!("cannot be read: {error}"),

@@ -156,7 +156,7 @@ pub fn examine(options: &Options, occasion: Occasion) -> Vec<Finding> {
         let good = Finding::new(Level::Ok, "password file", &format!("{}: can be read", file.display()));
         findings.push(of_account(good, account, file, Want::File));
     }
-    findings.extend(certificate_findings::examine(&options.tls, account));
+    findings.extend(certificate_findings::examine(&options.tls, account, occasion));
     findings.extend(logs::check(options).iter().map(|outcome| Finding::of("log", outcome)));
     if occasion != Occasion::Reload {
         findings.extend(preflight::process(options).map(|(topic, outcome)| Finding::of(topic, &outcome)));

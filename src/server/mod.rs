@@ -223,9 +223,9 @@ impl Launch {
     }
 }
 
-/// What opens keys that root alone may read, where this process is about to be somebody else, or took over from one that was.
+/// What opens keys that root alone may read, where this process is about to be somebody else, or took over from one that was. Also where
+/// there is no key yet: the first one may come by a reload.
 fn reader(
-    options: &Options,
     identity: &privileges::Identity,
     program: &std::io::Result<upgrade::Program>,
     successor: &Option<upgrade::Successor>,
@@ -233,9 +233,7 @@ fn reader(
     if let Some(successor) = successor {
         return successor.reader().map(Arc::new);
     }
-    if options.tls.tables.is_empty() || identity.account().is_none() {
-        return None;
-    }
+    identity.account()?;
     match program
         .as_ref()
         .map_err(ToString::to_string)
@@ -277,7 +275,7 @@ pub fn run(mut options: Options, start: Start<'_>) -> Result<(), StartError> {
     listeners.apply(change);
     let admin = admin::open(&options.admin, identity.owner(), listeners.inherited())?;
     let (stored, abandoned) = listeners.inherited().finish();
-    let reader = reader(&options, &identity, &program, &successor);
+    let reader = reader(&identity, &program, &successor);
     let certificates = Certificates::load(&options.tls, reader)?;
     options.shard.tls = certificates.listeners();
     // From here on nothing needs root: what is checked below is checked for the user that serves.

@@ -212,54 +212,116 @@ fn who_is_about_to_leave_shows_new_certificates_too() {
     server.exit_code();
 }
 
-/// Certbot's directories are for root alone, and so they stay when the server has become somebody else.
+/// A pair in a directory that is for root alone, as certbot's are, and a server that has become somebody else.
+struct Locked {
+    site: Site,
+    directory: PathBuf,
+    paths: Paths,
+    config: PathBuf,
+}
+
+impl Locked {
+    fn new() -> Locked {
+        let site = Site::new();
+        site.file("index.html", "x");
+        set_mode(&site.root(), 0o755);
+        let directory = site.outside().join("locked");
+        std::fs::create_dir(&directory).expect("a directory");
+        set_mode(&directory, 0o700);
+        let paths = Paths(["crt", "key"].map(|ending| directory.join(format!("a.{ending}"))));
+        let config = site.outside().join("changing.conf");
+        Locked { site, directory, paths, config }
+    }
+
+    fn put(&self, made: &Made) {
+        for (path, text) in self.paths.0.iter().zip([&made.certificate, &made.key]) {
+            write(&self.directory.join("new"), text);
+            set_mode(&self.directory.join("new"), 0o600);
+            std::fs::rename(self.directory.join("new"), path).expect("it takes its place");
+        }
+    }
+
+    fn configure(&self, listen: &str, more: &str) {
+        let root = self.site.root();
+        let text = format!("workers = 2\ndrain_timeout = 1\nlisten = '{listen}'\nroot = '{}'\n{more}", root.display());
+        write(&self.config, text);
+    }
+
+    fn setup(&self) -> Setup {
+        Setup::flags([""; 0]).config_file(&self.config).drops_rights()
+    }
+
+    /// Processes that read keys for a server with this configuration, with one right of root's and no other.
+    fn readers(&self) -> usize {
+        let processes = std::fs::read_dir("/proc").expect("it is mounted").flatten();
+        let is_reader = |process: &Path| {
+            let read = |name: &str| std::fs::read(process.join(name)).unwrap_or_default();
+            let config = self.config.as_os_str().as_encoded_bytes();
+            read("comm") == b"otus-httpd-keys\n"
+                && read("cmdline").split(|byte| *byte == 0).any(|word| word == config)
+                && String::from_utf8_lossy(&read("status")).contains("CapEff:\t0000000000000004")
+        };
+        processes.filter(|process| is_reader(&process.path())).count()
+    }
+}
+
 #[test]
 fn keys_for_root_alone_are_read_anew_too() {
     if !is_root() {
         return skipped("keys_for_root_alone", "it takes root");
     }
-    let site = Site::new();
-    site.file("index.html", "x");
-    set_mode(&site.root(), 0o755);
-    let locked = site.outside().join("locked");
-    std::fs::create_dir(&locked).expect("a directory");
-    set_mode(&locked, 0o700);
-    let put = |made: &Made| {
-        for (ending, text) in [("crt", &made.certificate), ("key", &made.key)] {
-            write(&locked.join("new"), text);
-            set_mode(&locked.join("new"), 0o600);
-            std::fs::rename(locked.join("new"), locked.join(format!("a.{ending}"))).expect("it takes its place");
-        }
-    };
+    let locked = Locked::new();
     let [first, second, third] = [1, 2, 3].map(|_| Made::new("a.example"));
-    put(&first);
-    let paths = Paths(["crt", "key"].map(|ending| locked.join(format!("a.{ending}"))));
-    let server = serving(&site, &paths.table("tls")).drops_rights().start();
+    locked.put(&first);
+    locked.configure("127.0.0.1:0 tls", &locked.paths.table("tls"));
+    let server = locked.setup().start();
     assert!(shown(&server, "a.example") == *first.der);
-    put(&second);
+    locked.put(&second);
     eventually("the second certificate", || shown(&server, "a.example") == *second.der);
     server.signal(Signal::HUP);
     server.wait_for_log("reloaded in");
     assert!(shown(&server, "a.example") == *second.der);
     let successor = Successor::of(&server, 1);
     assert!(shown(&server, "a.example") == *second.der);
-    put(&third);
+    locked.put(&third);
     eventually("the third certificate", || shown(&server, "a.example") == *third.der);
-    let readers = || {
-        let processes = std::fs::read_dir("/proc").expect("it is mounted").flatten();
-        let path = paths.0[0].clone();
-        let is_of_root = |process: &Path| {
-            let read = |name: &str| std::fs::read_to_string(process.join(name)).unwrap_or_default();
-            read("comm").trim() == "otus-httpd-keys"
-                && std::fs::read_link(process.join("cwd")).is_ok()
-                && read("status").contains("CapEff:\t0000000000000004")
-                && path.exists()
-        };
-        processes.filter(|process| is_of_root(&process.path())).count()
-    };
-    assert!(readers() >= 1, "it has one right of root's, and no other");
+    assert_eq!(locked.readers(), 1);
     successor.signal(Signal::TERM);
     eventually("the end", || successor.has_ended());
+    eventually("the end of the other process", || locked.readers() == 0);
+}
+
+/// Whoever sets up HTTPS on a server that runs has its first key read, too; and is told beforehand where that cannot be.
+#[test]
+fn the_first_key_for_root_alone_may_come_by_a_reload() {
+    if !is_root() {
+        return skipped("the_first_key_for_root_alone", "it takes root");
+    }
+    let locked = Locked::new();
+    locked.configure("127.0.0.1:0", "");
+    let server = locked.setup().start();
+    assert_eq!(server.get("/").status, 200);
+    eventually("the process that reads keys", || locked.readers() == 1);
+    let made = Made::new("a.example");
+    locked.put(&made);
+    locked.configure("127.0.0.1:0 tls", &locked.paths.table("tls"));
+    let check = |flag: &str| locked.setup().flag(flag).outcome();
+    // Everybody may put another directory in the place of this one.
+    set_mode(locked.site.outside(), 0o777);
+    let [start, reload] = ["-t", "--reload-check"].map(check);
+    assert_eq!((start.code, reload.code), (Some(0), Some(1)), "{}{}", start.stdout, reload.stdout);
+    assert!(start.stdout.contains("reloads and upgrades will be refused meanwhile"), "{}", start.stdout);
+    assert!(reload.stderr.contains("a.crt: root may read it"), "{}", reload.stderr);
+    server.signal(Signal::HUP);
+    server.wait_for_log("the reload is refused");
+    set_mode(locked.site.outside(), 0o755);
+    let reload = check("--reload-check");
+    assert_eq!(reload.code, Some(0), "{}", reload.stdout);
+    assert!(reload.stdout.contains("will refuse the reload, and one that root started will not"), "{}", reload.stdout);
+    server.signal(Signal::HUP);
+    server.wait_for_log("reloaded in");
+    assert!(shown(&server, "a.example") == *made.der);
+    assert_eq!(locked.readers(), 1);
 }
 
 #[test]
