@@ -99,22 +99,34 @@ pub async fn answer(
     answer
 }
 
-/// Answers bytes that are no request; the connection closes behind it, or the stream. Where it is one of HTTP/2, and the
-/// method was HEAD, the caller leaves out the content.
-pub fn refuse(shard: &Shard, peer: &Peer, bad: BadRequest, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {
+/// Answers bytes that are no request; the connection closes behind it, or the stream. `is_head`: as far as it can be known of
+/// something that is no request, its method is HEAD, and the answer has no content.
+pub fn refuse(
+    shard: &Shard,
+    peer: &Peer,
+    bad: BadRequest,
+    is_head: bool,
+    form: HeadForm<'_>,
+    out: &mut Vec<u8>,
+) -> Answer {
     tracing::debug!(status = bad.status().code(), client = ?peer.address, reason = "bad_request", "refused: {bad}");
-    close_with(shard, peer, bad.status(), form, out)
+    let mut answer = close_with(shard, peer, bad.status(), form, out);
+    if is_head {
+        answer.content = Outgoing::Nothing;
+        answer.summary.content_bytes = 0;
+    }
+    answer
 }
 
 /// Tells a client whose head did not come in time.
-pub fn time_out(shard: &Shard, peer: &Peer, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {
+pub fn time_out(shard: &Shard, peer: &Peer, out: &mut Vec<u8>) -> Answer {
     tracing::debug!(client = ?peer.address, reason = "head_timeout", "refused: the request head did not come in time");
-    close_with(shard, peer, Status::REQUEST_TIMEOUT, form, out)
+    close_with(shard, peer, Status::REQUEST_TIMEOUT, HeadForm::Text, out)
 }
 
 /// Tells a connection that it is not served.
-pub fn turn_away(shard: &Shard, peer: &Peer, status: Status, form: HeadForm<'_>, out: &mut Vec<u8>) -> Answer {
-    close_behind(shard, peer, &respond::not_now(status, page::of), form, out)
+pub fn turn_away(shard: &Shard, peer: &Peer, status: Status, out: &mut Vec<u8>) -> Answer {
+    close_behind(shard, peer, &respond::not_now(status, page::of), HeadForm::Text, out)
 }
 
 /// Tells a client that speaks without TLS where it is spoken.

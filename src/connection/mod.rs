@@ -158,7 +158,7 @@ async fn converse(
                 (content, persistence, narrow(head.len), head.content)
             }
             Err(bad) => {
-                let answer = exchange::refuse(shard, &peer, bad, HeadForm::Text, outbox.buffer(&shard.buffers));
+                let answer = exchange::refuse(shard, &peer, bad, false, HeadForm::Text, outbox.buffer(&shard.buffers));
                 let (content, persistence) = tell(None, answer, &peer, place, inbox, outbox);
                 (content, persistence, narrow(inbox.unread().len()), RequestContent::Present)
             }
@@ -277,7 +277,7 @@ async fn await_head(
 /// Answers 408. Apart from its caller, so that connections do not carry the answer.
 fn tell_time_out(peer: &Peer, shard: &Shard, place: &Place, inbox: &Inbox, outbox: &mut Outbox) {
     counters::here().slow_peers_cut.add(1);
-    let answer = exchange::time_out(shard, peer, HeadForm::Text, outbox.buffer(&shard.buffers));
+    let answer = exchange::time_out(shard, peer, outbox.buffer(&shard.buffers));
     tell(None, answer, peer, place, inbox, outbox);
 }
 

@@ -10,7 +10,7 @@ use super::outbox::Outbox;
 use super::roster::{Place, Roster};
 use super::{Door, tell};
 use crate::counters::{self, Closed};
-use crate::exchange::{self, HeadForm};
+use crate::exchange;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
 use std::rc::Rc;
@@ -100,6 +100,6 @@ fn note(peer: &Peer, refused: Refused) {
 /// Puts the answer into the outbox, and tells of it.
 fn answer(peer: &Peer, shard: &Shard, place: &Place, outbox: &mut Outbox, refused: Refused) {
     note(peer, refused);
-    let answer = exchange::turn_away(shard, peer, refused.status(), HeadForm::Text, outbox.buffer(&shard.buffers));
+    let answer = exchange::turn_away(shard, peer, refused.status(), outbox.buffer(&shard.buffers));
     tell(None, answer, peer, place, &Inbox::default(), outbox);
 }

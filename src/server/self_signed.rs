@@ -31,7 +31,9 @@ pub fn make(names: &[String], directory: Option<&Path>, days: u32) -> Result<Str
     Ok(format!(
         "{certificate}: a certificate for {names}, for {days} days\n{key}: its key, which nobody else may read\n\n\
          # For the configuration; the address goes to the others of `listen`:\nlisten = [\"443 tls\"]\n\n[tls]\n\
-         certificate = \"{certificate}\"\nkey = \"{key}\"\n",
+         certificate = \"{certificate}\"\nkey = \"{key}\"\n\n\
+         # The service of the packages serves as otus-httpd, which has to read the key:\n\
+         #   chgrp otus-httpd {key} && chmod 640 {key}\n",
         certificate = certificate_path.display(),
         key = key_path.display(),
         names = names.join(", "),

@@ -273,7 +273,7 @@ fn a_proxy_may_speak_for_clients_of_tls() {
     }
 }
 
-/// A client that takes nothing holds no more than a step of records beside what its socket holds, and is cut in its time.
+/// In its time, as one without TLS.
 #[test]
 fn a_client_that_takes_nothing_is_cut() {
     let site = Site::new();

@@ -24,29 +24,63 @@ pub(super) struct Body {
     span: Option<(SpanBytes, usize)>,
     /// Bytes that are still to be sent.
     left: u64,
-    pace: Option<Pace>,
-    /// Bytes that go before there is a pace, and the rate of it then.
-    rate: Option<(u64, Rate)>,
+    speed: Speed,
+}
+
+/// How fast content may be sent.
+enum Speed {
+    /// As its client takes it.
+    Free,
+    /// So many bytes as it is taken, and the others at a rate.
+    AtOnce(u64, Rate),
+    /// At a rate.
+    Paced(Pace),
+}
+
+impl Speed {
+    fn of(rate: Rate) -> Speed {
+        Speed::AtOnce(rate.after_bytes, rate).after(0)
+    }
+
+    /// What it is when so many more bytes were sent.
+    fn after(self, bytes: u64) -> Speed {
+        match self {
+            Speed::Free => Speed::Free,
+            Speed::AtOnce(left, rate) if left <= bytes => Speed::Paced(Pace::new(&rate, Instant::now())),
+            Speed::AtOnce(left, rate) => Speed::AtOnce(left - bytes, rate),
+            Speed::Paced(mut pace) => {
+                pace.sent(bytes, Instant::now());
+                Speed::Paced(pace)
+            }
+        }
+    }
+
+    /// Bytes that may be sent in one piece.
+    fn piece_bytes(&self) -> u64 {
+        match self {
+            Speed::Free => u64::MAX,
+            Speed::AtOnce(left, _) => *left,
+            Speed::Paced(pace) => pace.piece_bytes(),
+        }
+    }
 }
 
 impl Body {
     /// Of this content.
     pub(super) fn new(content: Outgoing) -> Body {
-        let (pieces, rate) = match content {
-            Outgoing::Nothing => (VecDeque::new(), None),
-            Outgoing::Fixed(text) => (VecDeque::from([Piece::Text(text.as_bytes().to_vec())]), None),
-            Outgoing::Piece(piece) => (VecDeque::from([piece]), None),
-            Outgoing::Pieces(pieces) => (VecDeque::from(pieces), None),
+        let (pieces, speed) = match content {
+            Outgoing::Nothing => (VecDeque::new(), Speed::Free),
+            Outgoing::Fixed(text) => (VecDeque::from([Piece::Text(text.as_bytes().to_vec())]), Speed::Free),
+            Outgoing::Piece(piece) => (VecDeque::from([piece]), Speed::Free),
+            Outgoing::Pieces(pieces) => (VecDeque::from(pieces), Speed::Free),
             Outgoing::Paced(paced) => {
                 let Paced { rate, pieces } = *paced;
-                (VecDeque::from(pieces), Some((rate.after_bytes, rate)))
+                (VecDeque::from(pieces), Speed::of(rate))
             }
             Outgoing::Followed(_) => unreachable!("the end of content is told of by this connection itself"),
         };
         let left = pieces.iter().map(Piece::length).sum();
-        let mut body = Body { pieces, text_sent: 0, reads: None, span: None, left, pace: None, rate };
-        body.begin_pace();
-        body
+        Body { pieces, text_sent: 0, reads: None, span: None, left, speed }
     }
 
     /// Bytes that are still to be sent.
@@ -56,7 +90,7 @@ impl Body {
 
     /// How long until some may be sent; nothing when it may be now.
     pub(super) fn wait(&self, now: Instant) -> Duration {
-        self.pace.as_ref().map_or(Duration::ZERO, |pace| pace.wait(now))
+        if let Speed::Paced(pace) = &self.speed { pace.wait(now) } else { Duration::ZERO }
     }
 
     /// Whether it is read from the disk.
@@ -77,7 +111,7 @@ impl Body {
 
     /// Whether more can be sent at once, behind what was just copied: of a file, the next part may have to be read.
     pub(super) fn is_there(&self) -> bool {
-        self.pace.is_none() && (!self.is_read() || self.span.is_some())
+        !matches!(self.speed, Speed::Paced(_)) && (!self.is_read() || self.span.is_some())
     }
 
     /// Waits until some is there. With `reads_ahead`, more than that is read meanwhile.
@@ -111,17 +145,13 @@ impl Body {
             Some(Piece::Shared(_, range)) => usize::try_from(range.end - range.start).unwrap_or(usize::MAX),
             Some(Piece::File(..)) => self.span.as_ref().map_or(0, |(span, at)| span.len() - at),
         };
-        let paced = match (&self.pace, &self.rate) {
-            (Some(pace), _) => usize::try_from(pace.piece_bytes()).unwrap_or(usize::MAX),
-            (None, Some((at_once, _))) => usize::try_from(*at_once).unwrap_or(usize::MAX),
-            (None, None) => usize::MAX,
-        };
+        let paced = usize::try_from(self.speed.piece_bytes()).unwrap_or(usize::MAX);
         there.min(bytes_max).min(paced)
     }
 
     /// Appends the next `count` bytes, which are available.
     pub(super) fn copy(&mut self, count: usize, out: &mut Vec<u8>) -> Result<(), Close> {
-        self.keep_pace(count);
+        self.speed = std::mem::replace(&mut self.speed, Speed::Free).after(count as u64);
         self.left -= count as u64;
         let Some(piece) = self.pieces.front_mut() else { return Ok(()) };
         let is_done = match piece {
@@ -158,21 +188,5 @@ impl Body {
             self.reads = None;
         }
         Ok(())
-    }
-
-    fn keep_pace(&mut self, count: usize) {
-        if let Some(pace) = &mut self.pace {
-            pace.sent(count as u64, Instant::now());
-        } else if let Some((at_once, _)) = &mut self.rate {
-            *at_once -= count as u64;
-            self.begin_pace();
-        }
-    }
-
-    /// Begins the pace, once all has gone that may go before.
-    fn begin_pace(&mut self) {
-        if let Some((0, rate)) = &self.rate {
-            self.pace = Some(Pace::new(rate, Instant::now()));
-        }
     }
 }

@@ -303,11 +303,7 @@ impl<'c> Talk<'c> {
         let mut written = std::mem::take(&mut self.written);
         written.clear();
         let form = HeadForm::Compressed(&self.encoder);
-        let mut answer = exchange::refuse(self.shard, &self.peer, bad, form, &mut written);
-        if is_head {
-            answer.content = Outgoing::Nothing;
-            answer.summary.content_bytes = 0;
-        }
+        let mut answer = exchange::refuse(self.shard, &self.peer, bad, is_head, form, &mut written);
         self.put(key, None, &mut answer, &written, self.came);
         self.written = written;
     }
