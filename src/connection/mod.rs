@@ -129,7 +129,7 @@ async fn converse(
     }
     if door.is_tls {
         // Boxed, as above.
-        Box::pin(secure::establish(stream, door, &mut peer, shard, place, inbox)).await?;
+        Box::pin(secure::establish(stream, &mut peer, shard, place, inbox)).await?;
     }
     if speaks_http2(stream, door, shard, place, inbox).await? {
         // Boxed, as above.

@@ -6,18 +6,18 @@
 //!
 //! Invariant: nothing is computed for a client that comes too often, or does not speak TLS; and whoever is refused by an alert sees it.
 
-use super::Door;
 use super::close::{self, Close};
 use super::inbox::{Fill, Inbox};
 use super::outbox::Outbox;
 use super::phase::Phase;
-use super::roster::Place;
+use super::roster::{Interrupt, Place};
 use super::tell;
 use crate::counters::{self, HandshakeFailure, HandshakeKind};
 use crate::exchange;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
-use crate::tls::session::{Broken, Fault, Opening, Session, Version};
+use crate::tls::Listener;
+use crate::tls::session::{Broken, Fault, Opening, Session, TlsFacts, Version};
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -29,18 +29,16 @@ const HANDSHAKE_RECORD: u8 = 22;
 /// Makes the connection one with TLS, and notes its terms.
 pub(super) async fn establish(
     stream: &mut Stream,
-    door: Door,
     peer: &mut Peer,
     shard: &Rc<Shard>,
     place: &Place,
     inbox: &mut Inbox,
 ) -> Result<(), Close> {
-    debug_assert!(door.is_tls);
     let outcome = attempt(stream, peer, shard, place, inbox).await;
     let failure = match &outcome {
         Ok(()) => return outcome,
         Err(Close::Handshake(failure)) => *failure,
-        Err(Close::Interrupted(super::roster::Interrupt::TimedOut(Phase::Handshake))) => HandshakeFailure::TimedOut,
+        Err(Close::Interrupted(Interrupt::TimedOut(Phase::Handshake))) => HandshakeFailure::TimedOut,
         // We end it, and not for anything about it.
         Err(Close::Interrupted(_)) => return outcome,
         // Who has not said a word has not begun one.
@@ -58,8 +56,34 @@ async fn attempt(
     place: &Place,
     inbox: &mut Inbox,
 ) -> Result<(), Close> {
-    let served = shard.served(peer.listener);
-    if let Some(limit) = &served.service.handshake_limit {
+    begin(stream, peer, shard, place, inbox).await?;
+    // A reload may have made another sort of listener of it.
+    let listener = shard.served(peer.listener).tls().cloned();
+    let listener = listener.ok_or(Close::Handshake(HandshakeFailure::Protocol))?;
+    let session = open(stream, &listener, shard, place, inbox).await?;
+    inbox.give_back(&shard.buffers);
+    stream.secure(session);
+    go_on(stream, shard, place).await?;
+    if let Some(facts) = stream.session().and_then(Session::finish_handshake) {
+        counters::here().handshakes(kind_of(facts)).add(1);
+        peer.secured = Some(facts.terms);
+        place.note_tls(facts);
+    }
+    // Its first request has the time that one has on a connection without TLS.
+    place.begin(Phase::Fresh);
+    place.note_request();
+    Ok(())
+}
+
+/// Waits for the first bytes, if the client may shake hands, and sees that they are those of a handshake.
+async fn begin(
+    stream: &mut Stream,
+    peer: &Peer,
+    shard: &Rc<Shard>,
+    place: &Place,
+    inbox: &mut Inbox,
+) -> Result<(), Close> {
+    if let Some(limit) = &shard.served(peer.listener).service.handshake_limit {
         if peer.address.is_some_and(|address| !is_our_own(address) && limit.admit(address).is_err()) {
             return Err(Close::Handshake(HandshakeFailure::Limited));
         }
@@ -69,21 +93,26 @@ async fn attempt(
     }
     place.begin(Phase::Handshake);
     match inbox.unread()[0] {
-        HANDSHAKE_RECORD => {}
+        HANDSHAKE_RECORD => Ok(()),
         // A method begins so.
         b'A'..=b'Z' => {
             say_that_it_is_tls(stream, peer, shard, place, inbox).await?;
-            return Err(Close::Handshake(HandshakeFailure::PlainHttp));
+            Err(Close::Handshake(HandshakeFailure::PlainHttp))
         }
-        _ => return Err(Close::Handshake(HandshakeFailure::Protocol)),
+        _ => Err(Close::Handshake(HandshakeFailure::Protocol)),
     }
-    let Some(listener) = served.tls().cloned() else {
-        // A reload has made another sort of listener of it.
-        return Err(Close::Handshake(HandshakeFailure::Protocol));
-    };
-    drop(served.service);
+}
+
+/// Takes in the ClientHello, and chooses the terms by it.
+async fn open(
+    stream: &mut Stream,
+    listener: &Listener,
+    shard: &Rc<Shard>,
+    place: &Place,
+    inbox: &mut Inbox,
+) -> Result<Box<Session>, Close> {
     let mut opening = Opening::default();
-    let session = loop {
+    loop {
         let opened = {
             let _turn = shard.handshakes.turn().await;
             // Asked for when the ClientHello is there: the certificate may have been renewed a moment ago.
@@ -91,17 +120,19 @@ async fn attempt(
         };
         inbox.consume(inbox.unread().len());
         match opened {
-            Ok(Some(session)) => break session,
+            Ok(Some(session)) => return Ok(session),
             Ok(None) => {}
             Err(broken) => return Err(refuse(stream, shard, place, &broken).await),
         }
         if inbox.fill(stream, shard, place).await? == Fill::End {
             return Err(Close::ByPeer);
         }
-    };
-    inbox.give_back(&shard.buffers);
-    stream.secure(session);
-    // What the server says last waits for the first answer, or until the first request is waited for.
+    }
+}
+
+/// Goes on until the handshake has been finished. What the server says last waits for the first answer, or until the first request is
+/// waited for.
+async fn go_on(stream: &mut Stream, shard: &Rc<Shard>, place: &Place) -> Result<(), Close> {
     while stream.session().is_some_and(|session| session.is_handshaking()) {
         place.guard(poll_fn(|cx| stream.poll_give_out(cx))).await??;
         if place.guard(poll_fn(|cx| stream.poll_take_in(cx))).await?? == 0 {
@@ -115,21 +146,16 @@ async fn attempt(
             return Err(refuse(stream, shard, place, &broken).await);
         }
     }
-    if let Some(facts) = stream.session().and_then(Session::finish_handshake) {
-        let kind = match (facts.version, facts.is_resumed) {
-            (Version::Tls12, false) => HandshakeKind::Full12,
-            (Version::Tls12, true) => HandshakeKind::Resumed12,
-            (Version::Tls13, false) => HandshakeKind::Full13,
-            (Version::Tls13, true) => HandshakeKind::Resumed13,
-        };
-        counters::here().handshakes(kind).add(1);
-        peer.secured = Some(facts.terms);
-        place.note_tls(facts);
-    }
-    // Its first request has the time that one has on a connection without TLS.
-    place.begin(Phase::Fresh);
-    place.note_request();
     Ok(())
+}
+
+fn kind_of(facts: &TlsFacts) -> HandshakeKind {
+    match (facts.version, facts.is_resumed) {
+        (Version::Tls12, false) => HandshakeKind::Full12,
+        (Version::Tls12, true) => HandshakeKind::Resumed12,
+        (Version::Tls13, false) => HandshakeKind::Full13,
+        (Version::Tls13, true) => HandshakeKind::Resumed13,
+    }
 }
 
 /// This machine's own programs may come as often as they like: a proxy on it speaks for everybody.
