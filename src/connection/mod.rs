@@ -18,6 +18,7 @@ mod proxied;
 pub mod roster;
 mod secure;
 mod shown;
+mod telling;
 mod transfer;
 mod turned_away;
 mod watch;
@@ -29,7 +30,7 @@ use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
 use crate::http::framing::{Persistence, RequestContent};
 use crate::http::request::{self, BadRequest, Parse, RequestHead};
 use crate::http2::frame::PREFACE;
-use crate::observe::exchanged::{self, Told, Unfinished};
+use crate::observe::exchanged::Unfinished;
 use crate::observe::live;
 use crate::shard::{Peer, Shard};
 use crate::socket::Stream;
@@ -40,10 +41,10 @@ use outbox::Outbox;
 use phase::Phase;
 use roster::{Interrupt, Place, Roster};
 use shown::Shown;
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use telling::Telling;
 
 /// The listener that a connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,25 +292,19 @@ fn tell(
     outbox: &Outbox,
 ) -> (Outgoing, Persistence) {
     let summary = &answer.summary;
-    let begun = place.next_request_begun();
-    let leaves_with_head = answer.content.leaves_with_head();
-    live::answered(head, summary, place.answered_at() - begun, leaves_with_head);
-    if let Some(head) = head.filter(|_| !leaves_with_head && live::is_watched()) {
-        place.show(Some(Box::new(Shown::new(head, summary, begun, place.sent_bytes()))));
-    }
-    let told = Told {
+    let told = Telling {
         head,
         unparsed: if head.is_some() { &[] } else { inbox.unread() },
         answer_head: outbox.last_head(summary.written_bytes, summary.head_bytes),
         summary,
-        begun,
-        listener: peer.listener,
-        connection: if summary.logs.is_some() { place.number() } else { 0 },
-        connection_requests: place.count_request(),
-        request_id: Cell::new(None),
-        tls: place.tls(),
+        begun: place.next_request_begun(),
+        answered: place.answered_at(),
+        leaves_with_head: answer.content.leaves_with_head(),
     };
-    let content = match exchanged::answered(&told, leaves_with_head) {
+    if let Some(head) = head.filter(|_| !told.leaves_with_head && live::is_watched()) {
+        place.show(Some(Box::new(Shown::new(head, summary, told.begun, place.sent_bytes()))));
+    }
+    let content = match told.tell(peer, place) {
         None => answer.content,
         Some(unfinished) => Outgoing::Followed(Box::new((answer.content, unfinished))),
     };
@@ -317,26 +312,25 @@ fn tell(
 }
 
 /// Tells how an exchange ended, also when its connection is dropped in the middle of it.
-struct Telling<'a> {
+struct Ending<'a> {
     unfinished: Option<Unfinished>,
     place: &'a Place,
     /// Bytes that had been sent when its head was the next.
     before: u64,
 }
 
-impl Telling<'_> {
+impl Ending<'_> {
     /// `gathered_bytes` of it will be sent with the next flush.
     fn end(&mut self, gathered_bytes: u64) {
         if let Some(unfinished) = self.unfinished.take() {
             let sent_bytes = (self.place.sent_bytes() + gathered_bytes).saturating_sub(self.before);
             let shown = self.place.show(None);
-            live::ended(shown.as_ref().map(|shown| shown.asked()), unfinished.begun().elapsed(), sent_bytes);
-            unfinished.end(sent_bytes);
+            telling::end(unfinished, shown.as_ref().map(|shown| shown.asked()), sent_bytes);
         }
     }
 }
 
-impl Drop for Telling<'_> {
+impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.end(0);
     }
@@ -353,10 +347,10 @@ async fn send_and_tell(
     let (content, unfinished) = *both;
     // What was gathered before belongs to other answers; its own head is gathered too.
     let before = place.sent_bytes() + outbox.gathered_bytes() - unfinished.head_bytes();
-    let mut telling = Telling { unfinished: Some(unfinished), place, before };
+    let mut ending = Ending { unfinished: Some(unfinished), place, before };
     let outcome = send_content(stream, shard, place, outbox, content).await;
     // What is gathered when a send failed is never sent.
-    telling.end(if outcome.is_ok() { outbox.gathered_bytes() } else { 0 });
+    ending.end(if outcome.is_ok() { outbox.gathered_bytes() } else { 0 });
     outcome
 }
 

@@ -8,8 +8,8 @@
 
 mod answers;
 mod body;
+mod endings;
 mod talk;
-mod telling;
 mod wait;
 
 use super::close::{self, Close};

@@ -5,13 +5,14 @@
 use super::OUT_BYTES_MAX;
 use super::answers::{Answered, Answering, Ask};
 use super::body::Body;
-use super::telling::{self, Endings, Times};
+use super::endings::Endings;
 use crate::connection::close::Close;
 use crate::connection::inbox::{Fill, Inbox};
 use crate::connection::outbox;
 use crate::connection::phase::Phase;
 use crate::connection::roster::Place;
 use crate::connection::shown::{Listed, Shown};
+use crate::connection::telling::{self, Telling};
 use crate::counters;
 use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
 use crate::http2::connection::INPUT_BYTES_MAX;
@@ -321,10 +322,17 @@ impl<'c> Talk<'c> {
         let content = at_once(&answer.content);
         self.core.send_head(key, block, content.is_some_and(<[u8]>::is_empty), &mut self.out);
         let content = content.filter(|content| content.is_empty() || content.len() <= self.core.allowance(key));
-        let times = Times { begun, answered: *self.now.get_or_insert_with(Instant::now) };
-        let tell = |leaves| telling::tell(head.as_ref(), answer, block, times, &self.peer, self.place, leaves);
+        let told = Telling {
+            head: head.as_ref(),
+            unparsed: &[],
+            answer_head: block,
+            summary: &answer.summary,
+            begun,
+            answered: *self.now.get_or_insert_with(Instant::now),
+            leaves_with_head: content.is_some(),
+        };
+        let unfinished = told.tell(&self.peer, self.place);
         if let Some(content) = content {
-            tell(true);
             if !content.is_empty() {
                 self.core.send_content(key, content.len(), true, &mut self.out);
                 self.out.extend_from_slice(content);
@@ -332,7 +340,6 @@ impl<'c> Talk<'c> {
             }
             return;
         }
-        let unfinished = tell(false);
         let put_bytes = u64::from(answer.summary.head_bytes);
         let content = std::mem::replace(&mut answer.content, Outgoing::Nothing);
         let shown = head.filter(|_| live::is_watched());
@@ -458,7 +465,7 @@ impl Drop for Talk<'_> {
                 self.sending[key].take().map(|sending| *sending)
             {
                 let unsent = self.backlog() as u64;
-                telling::end(unfinished, shown.as_ref(), put_bytes.saturating_sub(unsent));
+                telling::end(unfinished, shown.as_ref().map(Listed::asked), put_bytes.saturating_sub(unsent));
             }
         }
         self.shard.buffers.give_outbound(std::mem::take(&mut self.out));
