@@ -47,13 +47,22 @@ impl Outgoing {
     /// what is large too; and a listing may be.
     pub fn leaves_with_head(&self) -> bool {
         match self {
-            Outgoing::Nothing | Outgoing::Fixed(_) => true,
-            Outgoing::Piece(Piece::Text(text)) => text.len() <= COPIED_BYTES_MAX,
-            Outgoing::Piece(Piece::Held(_, range)) => range.len() <= COPIED_BYTES_MAX,
             // So small a part of shared content is copied behind the head, as that of a core's own is.
             Outgoing::Piece(Piece::Shared(_, range)) => range.end - range.start <= COPIED_BYTES_MAX as u64,
-            _ => false,
+            _ => self.at_once().is_some(),
         }
+    }
+
+    /// The content, where it is small and held by this core.
+    pub fn at_once(&self) -> Option<&[u8]> {
+        let bytes = match self {
+            Outgoing::Nothing => &[][..],
+            Outgoing::Fixed(text) => text.as_bytes(),
+            Outgoing::Piece(Piece::Text(bytes)) => bytes,
+            Outgoing::Piece(Piece::Held(bytes, range)) => &bytes[range.clone()],
+            _ => return None,
+        };
+        (bytes.len() <= COPIED_BYTES_MAX).then_some(bytes)
     }
 }
 

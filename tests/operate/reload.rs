@@ -5,7 +5,7 @@
 use super::systemd::NotifySocket;
 use crate::harness::server::Setup;
 use crate::harness::site::write;
-use crate::harness::{Client, Fault, Method, Server, Site, eventually};
+use crate::harness::{Client, Fault, HANG, Method, Server, Site, eventually, holds_within};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -47,14 +47,17 @@ impl Changing {
         eventually("the reload", || self.server.log().matches("reloaded in").count() == self.taken);
     }
 
-    /// Changes to what is refused; gives what the log says of it.
-    fn change_in_vain(&mut self, text: &str) -> String {
+    /// Changes to what is refused, and waits until the log has said all this of it, line by line.
+    fn change_in_vain(&mut self, text: &str, said: &[&str]) {
         self.change(text);
         self.refused += 1;
         let is_refused = || self.server.log().matches("the reload is refused").count() == self.refused;
         eventually("the refusal", is_refused);
-        let log = self.server.log();
-        log[log.rfind("the reload is refused").expect("it is there")..].to_owned()
+        let log = || self.server.log();
+        let refusal = log().rfind("the reload is refused").expect("it is there");
+        for part in said {
+            assert!(holds_within(HANG, || log()[refusal..].contains(part)), "{part}: {}", log());
+        }
     }
 }
 
@@ -232,10 +235,7 @@ fn a_bad_configuration_changes_nothing_and_is_shown_where_it_is_bad() {
         (new_and_taken, vec!["another program listens there"]),
         (listening("192.0.2.77:80", &site, ""), vec!["no such address"]),
     ] {
-        let told = changing.change_in_vain(&text);
-        for part in named {
-            assert!(told.contains(part), "{part}: {told}");
-        }
+        changing.change_in_vain(&text, &named);
         let response = client.get("/a.txt");
         assert_eq!((response.content.as_slice(), response.field("X-Generation")), (&b"as before"[..], Some("1")));
         assert_eq!(changing.server.get("/a.txt").field("X-Generation"), Some("1"));
@@ -446,7 +446,7 @@ fn systemd_is_told_of_each_step() {
     let reloading = hear();
     assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
     assert!(hear().starts_with("READY=1\n"));
-    changing.change_in_vain("wrokers = 1");
+    changing.change_in_vain("wrokers = 1", &[]);
     assert!(hear().starts_with("RELOADING=1\n"));
     let refused = hear();
     assert!(refused.starts_with("READY=1\nSTATUS=serving with 2 workers"), "{refused}");

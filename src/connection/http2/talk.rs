@@ -14,7 +14,7 @@ use crate::connection::roster::Place;
 use crate::connection::shown::{Listed, Shown};
 use crate::connection::telling::{self, Telling};
 use crate::counters;
-use crate::exchange::{self, Answer, HeadForm, Outgoing, Piece};
+use crate::exchange::{self, Answer, HeadForm, Outgoing};
 use crate::http2::connection::INPUT_BYTES_MAX;
 use crate::http2::connection::Refused;
 use crate::http2::hpack::Encoder;
@@ -319,7 +319,7 @@ impl<'c> Talk<'c> {
     /// Puts an answer into the buffer: its head, and what small content there is.
     fn put(&mut self, key: StreamKey, request: Option<&Assembled>, answer: &mut Answer, block: &[u8], begun: Instant) {
         let head = request.map(Assembled::head);
-        let content = at_once(&answer.content);
+        let content = answer.content.at_once();
         self.core.send_head(key, block, content.is_some_and(<[u8]>::is_empty), &mut self.out);
         let content = content.filter(|content| content.is_empty() || content.len() <= self.core.allowance(key));
         let told = Telling {
@@ -470,16 +470,4 @@ impl Drop for Talk<'_> {
         }
         self.shard.buffers.give_outbound(std::mem::take(&mut self.out));
     }
-}
-
-/// The content that goes with its head, where it is small and in memory.
-fn at_once(content: &Outgoing) -> Option<&[u8]> {
-    match content {
-        Outgoing::Nothing => Some(&[][..]),
-        Outgoing::Fixed(text) => Some(text.as_bytes()),
-        Outgoing::Piece(Piece::Text(bytes)) => Some(bytes.as_slice()),
-        Outgoing::Piece(Piece::Held(bytes, range)) => bytes.get(range.clone()),
-        _ => None,
-    }
-    .filter(|bytes| bytes.len() <= SMALL_BYTES_MAX)
 }
