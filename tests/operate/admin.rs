@@ -125,7 +125,7 @@ fn who_leaves_says_so_first_and_serves_on() {
     assert_eq!(server.get("/a.txt").content, b"a");
     assert_eq!(Metrics::of(&socket).count("otus_httpd_draining", ""), 1);
     assert_eq!(server.exit_code(), Some(0));
-    assert!(server.log().contains("serving on for 3 s"), "{}", server.log());
+    server.wait_for_log("serving on for 3 s");
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn a_worker_may_do_nothing_but_serve() {
                 continue;
             }
             let told = format!("asked for this: {attempt}: {expected}");
-            assert!(server.log().contains(&told), "{sandbox}: {told} is not in\n{}", server.log());
+            server.wait_for_log(&told);
         }
     }
 }

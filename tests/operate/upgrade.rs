@@ -114,7 +114,7 @@ fn a_signal_ends_the_old_process_within_its_drain() {
     let successor = Successor::of(&server, 1);
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
-    assert!(server.log().contains("1 connections did not finish in time and were cut"), "{}", server.log());
+    server.wait_for_log("1 connections did not finish in time and were cut");
     assert!(!successor.has_ended());
     assert_eq!(Client::connect(address).get("/a.txt").content, b"content");
 }
@@ -152,7 +152,7 @@ fn what_cannot_start_takes_nothing_over() {
     listen("error_log = '/nowhere/error.log'\n");
     server.signal(Signal::USR2);
     eventually("another refusal", || server.log().matches("the upgrade is refused").count() == 2);
-    assert!(server.log().contains("/nowhere"), "{}", server.log());
+    server.wait_for_log("/nowhere");
     for _ in 0..8 {
         assert_eq!(server.get("/a.txt").content, b"content");
         assert_eq!(Client::connect_unix(&unix).get("/a.txt").content, b"content");

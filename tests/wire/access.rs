@@ -389,7 +389,7 @@ fn users_come_and_go_while_the_server_runs() {
         write(&users(&site), [ANN_SECRET, BOB_HUNTER2].concat());
         eventually("and so does the next", || all_are(200, 200));
     }
-    assert!(server.log().contains("users: line 1: the password of \"ann\" is plain text"), "{}", server.log());
+    server.wait_for_log("users: line 1: the password of \"ann\" is plain text");
     // Neither a hash nor a password is ever told
     for secret in ["$2y$", "secret", "hunter2", "YW5u"] {
         assert!(!server.log().contains(secret), "{secret} is in {}", server.log());

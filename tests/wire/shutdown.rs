@@ -41,7 +41,7 @@ fn idle_connections_do_not_delay_the_end() {
             client.expect_end("the server stopped");
         }
         fresh.expect_end("the server stopped");
-        assert!(server.log().contains("stopped"), "{}", server.log());
+        server.wait_for_log("stopped");
     }
 }
 
@@ -101,7 +101,7 @@ fn a_stalled_download_is_cut_at_the_drain_timeout() {
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
     assert!(matches!(client.receive(Method::Get), Err(Fault::CutContent(_))));
-    assert!(server.log().contains("did not finish in time"), "{}", server.log());
+    server.wait_for_log("did not finish in time");
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn a_stuck_worker_does_not_hold_up_the_end() {
     cause(&file, "stall 0");
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
-    assert!(server.log().contains("leaving without them"), "{}", server.log());
+    server.wait_for_log("leaving without them");
 }
 
 #[test]
