@@ -50,7 +50,9 @@ fn split_line(line: &[u8]) -> (&[u8], &[u8]) {
 
 fn is_over_limit(lines: &[(&[u8], &[u8])]) -> bool {
     let bytes: usize = lines.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
-    let regular = lines.iter().filter(|(name, _)| !name.starts_with(b":")).count();
+    // RFC 9113 §8.2.3: a cookie in crumbs is one field.
+    let crumbs = lines.iter().filter(|(name, _)| name == b"cookie").count().saturating_sub(1);
+    let regular = lines.iter().filter(|(name, _)| !name.starts_with(b":")).count() - crumbs;
     let is_long = lines.iter().any(|(name, value)| *name == b":path" && value.len() > LIMITS.target_bytes_max);
     bytes > LIMITS.head_bytes_max || regular > LIMITS.field_lines_max || is_long
 }
